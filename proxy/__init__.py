@@ -1,0 +1,1 @@
+"""entrepot: a package repository proxy. Edges translate, flows orchestrate, rules decide, storage keeps."""

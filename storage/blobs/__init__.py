@@ -1,0 +1,109 @@
+"""Blobs: immutable bytes named by their SHA-256, within a domain.
+
+What every store promises, each a test in tests/contracts/: a reader sees all of a blob or nothing;
+committing the same bytes twice is one blob; reading can start anywhere and goes on while others read;
+deleting what is absent is no error; what is not committed disappears; a committed blob survives a power cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+from storage.records import Blob, DomainId, Instant, Sha256
+
+
+class IncomingBlob(Protocol):
+    """Bytes on their way in. Leaving its context without `commit` discards them."""
+
+    size: int  # bytes written so far; all of them can be read by `read_partial`
+    place: str  # by which other processes of this machine can follow it: `BlobStore.open_partial`
+
+    async def write(self, chunk: bytes | memoryview) -> None:
+        """Appends; hashing and writing happen off the event loop."""
+        ...
+
+    def read_partial(self, offset: int, length: int) -> bytes:
+        """Bytes that are written but not yet verified, for followers of the same download."""
+        ...
+
+    async def finish(self) -> Blob:
+        """The size and digests of what was written; nothing more may be written."""
+        ...
+
+    async def commit(self) -> Blob:
+        """Makes the blob durable, then visible; the same bytes once more are a success."""
+        ...
+
+
+class OpenBlob(Protocol):
+    """A stored blob, open for reading."""
+
+    size: int  # bytes
+
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        """Bytes that can be had without waiting for the disk, or None: then use `read`."""
+        ...
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes from `offset`, fewer only at the end."""
+        ...
+
+    def close(self) -> None:
+        """Lets go; reading afterwards is an error."""
+        ...
+
+
+class BlobStore(Protocol):
+    """Create, open, stat, delete, list; and their promises above."""
+
+    def create(
+        self, domain: DomainId, *, digests: frozenset[str] = frozenset()
+    ) -> AbstractAsyncContextManager[IncomingBlob]:
+        """A new blob, hashed on the way in with SHA-256 and the further `digests` (hashlib's names)."""
+        ...
+
+    def open(self, domain: DomainId, sha256: Sha256) -> OpenBlob:
+        """The blob, for reading.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        ...
+
+    def open_partial(self, place: str) -> OpenBlob | None:
+        """A blob that another process of this machine is still writing; its `size` grows as one asks again.
+
+        None when it is gone (committed or discarded) or lies on another machine.
+        """
+        ...
+
+    def path(self, domain: DomainId, sha256: Sha256) -> Path | None:
+        """Where its bytes lie as a plain local file, if they do: for sendfile."""
+        ...
+
+    async def stat(self, domain: DomainId, sha256: Sha256) -> int | None:
+        """Its size in bytes, or None."""
+        ...
+
+    async def delete(self, domain: DomainId, sha256: Sha256) -> None:
+        """Removes it; absent already is no error."""
+        ...
+
+    def list(self, domain: DomainId) -> AsyncIterator[tuple[Sha256, int, Instant]]:
+        """Every blob with its size and the time of its last commit, in no order."""
+        ...
+
+    async def sweep(self) -> int:
+        """Removes what writers that died have left uncommitted; how many."""
+        ...
+
+    async def check(self) -> None:
+        """Writes and removes a probe.
+
+        Raises:
+            StorageUnavailable: it cannot be written.
+        """
+        ...

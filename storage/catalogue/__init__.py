@@ -1,0 +1,89 @@
+"""The catalogue: every row that entrepot keeps, behind one small interface.
+
+A query is an `async` function whose first argument is a `Transaction`; it awaits that transaction and
+nothing else, so no lock is ever held across the network. `Catalogue` runs such functions:
+
+    version = await catalogue.read(versions.find, package.id, "1.2")
+    await catalogue.write(versions.retain, …)
+
+SQL is written once for both engines: `$1 … $n` placeholders, the portable subset, integers for times
+and booleans, text and bytes for the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+P = ParamSpec("P")
+
+Value = str | int | bytes | None
+
+
+class Transaction(Protocol):
+    """One snapshot (read) or one all-or-nothing change that sees its own rows (write)."""
+
+    async def one(self, kind: type[T], sql: str, *values: Value) -> T | None:
+        """The first row as a `kind`, or None.
+
+        `kind` is a record whose fields are named like the columns, or `int`, `str`, `bytes` for a single column.
+        """
+        ...
+
+    async def all(self, kind: type[T], sql: str, *values: Value) -> list[T]:
+        """All rows, each as a `kind`."""
+        ...
+
+    async def run(self, sql: str, *values: Value) -> int:
+        """Executes a change; the number of rows that it touched."""
+        ...
+
+    async def run_many(self, sql: str, rows: list[tuple[Value, ...]]) -> None:
+        """Executes one change for each row of values."""
+        ...
+
+
+Query = Callable[Concatenate[Transaction, P], Awaitable[R]]
+
+
+class Catalogue(Protocol):
+    """What both engines promise; each sentence is a test in tests/contracts/.
+
+    A read is one snapshot. A write is all or nothing and sees its own rows. Two writers never both win
+    one unique key. A committed write survives a power cut (unless `durable=False`). A query that
+    awaits anything but its transaction is refused with `RuntimeError`.
+    """
+
+    async def read(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R:
+        """Runs a bounded query (at most a few hundred rows) in one snapshot; SQLite does it on the event loop."""
+        ...
+
+    async def scan(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R:
+        """As `read`, for queries of any size: never on the event loop."""
+        ...
+
+    async def write(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R:
+        """Runs a change and commits it durably; it may be run again, so it has no other effect."""
+        ...
+
+    async def note(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R:
+        """As `write`, for facts that can be learned again: a power cut may forget the last ones."""
+        ...
+
+    def stamp(self) -> int:
+        """A number that differs from an earlier one if anybody has committed in between. A few µs."""
+        ...
+
+    async def check(self) -> None:
+        """Asks the engine something real.
+
+        Raises:
+            StorageUnavailable: it does not answer.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finishes what was accepted and lets go of everything."""
+        ...

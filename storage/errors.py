@@ -1,0 +1,23 @@
+"""What can go wrong in storage: the root of the hierarchy that `proxy.errors` continues.
+
+    StorageError
+    ├── StorageUnavailable   the catalogue or the blob store cannot be asked now; trying again may help
+    └── BlobCorrupt          bytes do not have the digest or the size that was announced for them
+
+Absence is not an error: queries return `None` or an empty list, and `BlobStore.open` of what is
+not there raises the built-in `FileNotFoundError`.
+"""
+
+from __future__ import annotations
+
+
+class StorageError(Exception):
+    """Anything that storage cannot do."""
+
+
+class StorageUnavailable(StorageError):
+    """The catalogue or the blob store does not answer, is full or is read-only."""
+
+
+class BlobCorrupt(StorageError):
+    """Bytes that were written, or that are stored, are not those that were announced."""
