@@ -29,7 +29,9 @@ class UpstreamRequest:
     """What to ask of a connection."""
 
     url: str  # absolute
-    headers: tuple[tuple[str, str], ...] = ()  # Accept and the like; validators are added by the client
+    headers: tuple[
+        tuple[str, str], ...
+    ] = ()  # Accept and the like; validators are added by the client
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,7 @@ class UpstreamAnswer:
     serial: int | None = None  # PyPI's X-PyPI-Last-Serial
 
 
-class UpstreamIndex(Record):
+class UpstreamIndex(Record, frozen=True, kw_only=True):
     """What an external connection lists for one package; what is remembered is this, packed."""
 
     versions: dict[str, Content]  # by version as spelled there, in the order of the answer

@@ -64,7 +64,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The base of all records: immutable, compared by value, built by keyword."""
 
 
-class PackageRef(Record):
+class PackageRef(Record, frozen=True, kw_only=True):
     """A package's name within a domain, normalised by its format. No namespace is the empty string."""
 
     format: PackageFormat
@@ -72,7 +72,7 @@ class PackageRef(Record):
     name: str
 
 
-class Domain(Record):
+class Domain(Record, frozen=True, kw_only=True):
     id: DomainId
     name: str
     owner: str  # the AWS account, twelve digits
@@ -81,7 +81,7 @@ class Domain(Record):
     generation: int  # raised by every change of the domain's repositories, upstreams, connections
 
 
-class Repository(Record):
+class Repository(Record, frozen=True, kw_only=True):
     id: RepositoryId
     domain_id: DomainId
     name: str
@@ -92,14 +92,14 @@ class Repository(Record):
     connection: str | None = None  # the name of its external connection
 
 
-class OriginControls(Record):
+class OriginControls(Record, frozen=True, kw_only=True):
     """What a package in one repository may receive (API: PackageOriginRestrictions)."""
 
     publish: Restriction
     upstream: Restriction
 
 
-class Package(Record):
+class Package(Record, frozen=True, kw_only=True):
     """A package record in one repository; it can be there without any version."""
 
     id: PackageId
@@ -108,7 +108,7 @@ class Package(Record):
     controls: OriginControls
 
 
-class Origin(Record):
+class Origin(Record, frozen=True, kw_only=True):
     """How a version entered the domain; travels with retention and copies (API: PackageVersionOrigin)."""
 
     type: OriginType
@@ -116,14 +116,16 @@ class Origin(Record):
     connection: str | None = None  # the name of the external connection it came through
 
 
-class Asset(Record):
+class Asset(Record, frozen=True, kw_only=True):
     """One file of a version, as announced by an index or as stored.
 
     An asset is *known* as soon as an index lists it and *stored* once a blob with its SHA-256 is there.
     """
 
     name: str
-    digests: dict[str, str]  # algorithm → lower-case hex; `sha256` is there at the latest when stored
+    digests: dict[
+        str, str
+    ]  # algorithm → lower-case hex; `sha256` is there at the latest when stored
     size: int | None = None  # bytes; None until known
     published_at: Instant | None = None  # when its own registry received it, never when we did
     facts: bytes = b"{}"  # JSON of the format: yank state, requires-python, …
@@ -136,7 +138,7 @@ class Asset(Record):
         return None if found is None else Sha256(found)
 
 
-class Content(Record):
+class Content(Record, frozen=True, kw_only=True):
     """What exactly one version is: its metadata document and its assets, in the order of their names."""
 
     metadata: bytes = b"{}"  # JSON of the format: npm's version manifest; PyPI has none
@@ -148,7 +150,7 @@ class Content(Record):
         return next((asset for asset in self.assets if asset.name == name), None)
 
 
-class Held(Record):
+class Held(Record, frozen=True, kw_only=True):
     """A version as one repository holds it: a pointer to a revision, with a status."""
 
     version: str  # as its registry spells it
@@ -159,7 +161,7 @@ class Held(Record):
     content: Content
 
 
-class Blob(Record):
+class Blob(Record, frozen=True, kw_only=True):
     """Bytes that are stored, once per domain."""
 
     sha256: Sha256
@@ -179,7 +181,12 @@ def revision_of(content: Content) -> RevisionId:
         (
             asset.name,
             next(
-                (f"{name}:{asset.digests[name]}" for name in REVISION_DIGESTS if name in asset.digests), ""
+                (
+                    f"{name}:{asset.digests[name]}"
+                    for name in REVISION_DIGESTS
+                    if name in asset.digests
+                ),
+                "",
             ),
             asset.size,
             asset.published_at,
