@@ -1,0 +1,46 @@
+"""Leases: work that one process does for all, until it says that it is done or its time runs out."""
+
+from __future__ import annotations
+
+from storage.catalogue import Transaction
+from storage.records import Instant, Record
+
+
+class Lease(Record, frozen=True, kw_only=True):
+    """Who does the work; `note` is what the others need to follow it."""
+
+    owner: str
+    until: Instant
+    note: str
+
+
+async def take(
+    tx: Transaction, key: str, *, owner: str, until: Instant, now: Instant, note: str = ""
+) -> bool:
+    """Whether the work is the owner's now: nobody had it, or whoever had it let the time run out."""
+    taken = await tx.one(
+        str,
+        """
+        INSERT INTO lease (key, owner, until, note)
+        VALUES ($1, $2, $3, $4)
+        ON CONFLICT (key) DO UPDATE
+            SET owner = excluded.owner, until = excluded.until, note = excluded.note
+            WHERE lease.until < $5 OR lease.owner = excluded.owner
+        RETURNING owner""",
+        key,
+        owner,
+        until,
+        note,
+        now,
+    )
+    return taken == owner
+
+
+async def find(tx: Transaction, key: str) -> Lease | None:
+    """Who has this work."""
+    return await tx.one(Lease, "SELECT owner, until, note FROM lease WHERE key = $1", key)
+
+
+async def release(tx: Transaction, key: str, *, owner: str) -> None:
+    """Gives the work back, if it is still the owner's."""
+    await tx.run("DELETE FROM lease WHERE key = $1 AND owner = $2", key, owner)

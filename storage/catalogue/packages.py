@@ -1,0 +1,167 @@
+"""Packages: a name in one repository with its origin controls and tags, and the generations of names."""
+
+from __future__ import annotations
+
+from storage.catalogue import Transaction
+from storage.catalogue.identity import new_id
+from storage.records import (
+    DomainId,
+    Instant,
+    OriginControls,
+    Package,
+    PackageFormat,
+    PackageId,
+    PackageRef,
+    Record,
+    RepositoryId,
+    Restriction,
+)
+
+
+class Generation(Record, frozen=True, kw_only=True):
+    """What a remembered view of a name depends on: equal generations, nothing has changed."""
+
+    domain: int
+    name: int
+
+
+class _Row(Record, frozen=True, kw_only=True):
+    id: PackageId
+    publish_control: Restriction
+    upstream_control: Restriction
+
+
+class _Tag(Record, frozen=True, kw_only=True):
+    tag: str
+    version: str
+
+
+async def find(tx: Transaction, repository: RepositoryId, ref: PackageRef) -> Package | None:
+    """The package record in this repository."""
+    row = await tx.one(
+        _Row,
+        """
+        SELECT id, publish_control, upstream_control
+        FROM package
+        WHERE repository_id = $1 AND format = $2 AND namespace = $3 AND name = $4""",
+        repository,
+        ref.format,
+        ref.namespace,
+        ref.name,
+    )
+    if row is None:
+        return None
+    controls = OriginControls(publish=row.publish_control, upstream=row.upstream_control)
+    return Package(id=row.id, repository_id=repository, ref=ref, controls=controls)
+
+
+async def ensure(
+    tx: Transaction,
+    repository: RepositoryId,
+    ref: PackageRef,
+    *,
+    controls: OriginControls,
+    now: Instant,
+) -> PackageId:
+    """The package record's id; a new record gets these controls, one that is there keeps its own."""
+    await tx.run(
+        """
+        INSERT INTO package (id, repository_id, format, namespace, name, publish_control,
+                             upstream_control, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        ON CONFLICT (repository_id, format, namespace, name) DO NOTHING""",
+        new_id(now),
+        repository,
+        ref.format,
+        ref.namespace,
+        ref.name,
+        controls.publish,
+        controls.upstream,
+        now,
+    )
+    found = await find(tx, repository, ref)
+    assert found is not None, "inserted above, or there before"
+    return found.id
+
+
+async def control(
+    tx: Transaction, domain: DomainId, package: PackageId, ref: PackageRef, controls: OriginControls
+) -> None:
+    """Sets the origin controls of a package."""
+    await tx.run(
+        "UPDATE package SET publish_control = $2, upstream_control = $3 WHERE id = $1",
+        package,
+        controls.publish,
+        controls.upstream,
+    )
+    await raise_generation(tx, domain, ref)
+
+
+async def tags(tx: Transaction, package: PackageId) -> dict[str, str]:
+    """The package's own tags: tag → version."""
+    rows = await tx.all(
+        _Tag, "SELECT tag, version FROM package_tag WHERE package_id = $1 ORDER BY tag", package
+    )
+    return {row.tag: row.version for row in rows}
+
+
+async def tag(tx: Transaction, package: PackageId, name: str, version: str) -> None:
+    """Lets the tag name this version."""
+    await tx.run(
+        """
+        INSERT INTO package_tag (package_id, tag, version)
+        VALUES ($1, $2, $3)
+        ON CONFLICT (package_id, tag) DO UPDATE SET version = excluded.version""",
+        package,
+        name,
+        version,
+    )
+
+
+async def names_held(tx: Transaction, repository: RepositoryId, format: PackageFormat) -> list[str]:
+    """The names of all packages without a namespace that have a version here, in order."""
+    return await tx.all(
+        str,
+        """
+        SELECT name
+        FROM package
+        WHERE repository_id = $1 AND format = $2 AND namespace = ''
+          AND EXISTS (SELECT 1 FROM package_version WHERE package_version.package_id = package.id)
+        ORDER BY name""",
+        repository,
+        format,
+    )
+
+
+async def generation(tx: Transaction, domain: DomainId, ref: PackageRef) -> Generation:
+    """The present generation of a name in a domain."""
+    found = await tx.one(
+        Generation,
+        """
+        SELECT domain.generation AS domain, COALESCE(name_generation.generation, 0) AS name
+        FROM domain
+        LEFT JOIN name_generation ON name_generation.domain_id = domain.id
+          AND name_generation.format = $2 AND name_generation.namespace = $3
+          AND name_generation.name = $4
+        WHERE domain.id = $1""",
+        domain,
+        ref.format,
+        ref.namespace,
+        ref.name,
+    )
+    return found or Generation(domain=-1, name=-1)
+
+
+async def raise_generation(tx: Transaction, domain: DomainId, ref: PackageRef) -> None:
+    """Says that this name may look different from now on, through any repository of the domain."""
+    await tx.run(
+        """
+        INSERT INTO name_generation (domain_id, format, namespace, name, generation)
+        VALUES ($1, $2, $3, $4, 1)
+        ON CONFLICT (domain_id, format, namespace, name)
+        DO UPDATE SET generation = name_generation.generation + 1""",
+        domain,
+        ref.format,
+        ref.namespace,
+        ref.name,
+    )

@@ -1,0 +1,38 @@
+"""Sidecars: documents that go with an asset's bytes, themselves kept as blobs."""
+
+from __future__ import annotations
+
+from storage.catalogue import Transaction
+from storage.records import DomainId, Sha256
+
+
+async def find(tx: Transaction, domain: DomainId, source: Sha256, kind: str) -> Sha256 | None:
+    """The blob that holds the document of this kind for the asset with this digest."""
+    return await tx.one(
+        Sha256,
+        """
+        SELECT sidecar.sha256
+        FROM sidecar
+        JOIN blob ON blob.domain_id = sidecar.domain_id AND blob.sha256 = sidecar.sha256
+          AND blob.condemned_at IS NULL
+        WHERE sidecar.domain_id = $1 AND sidecar.source_sha256 = $2 AND sidecar.kind = $3""",
+        domain,
+        source,
+        kind,
+    )
+
+
+async def insert(
+    tx: Transaction, domain: DomainId, source: Sha256, kind: str, sha256: Sha256
+) -> None:
+    """Says which blob holds the document."""
+    await tx.run(
+        """
+        INSERT INTO sidecar (domain_id, source_sha256, kind, sha256)
+        VALUES ($1, $2, $3, $4)
+        ON CONFLICT (domain_id, source_sha256, kind) DO UPDATE SET sha256 = excluded.sha256""",
+        domain,
+        source,
+        kind,
+        sha256,
+    )
