@@ -1,0 +1,1 @@
+"""Orchestration: rules decide, storage and upstream act."""

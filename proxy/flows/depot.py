@@ -1,0 +1,60 @@
+"""`Depot`: everything that a flow may touch, put together once by `proxy.app`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxy.flows.background import Background
+from proxy.format import Connection, Format
+from proxy.rules.freshness import Limits
+from proxy.rules.resolution import OriginGuard
+from proxy.upstream.client import UpstreamClient
+from storage import Storage
+from storage.blobs import BlobStore
+from storage.catalogue import Catalogue
+from storage.records import Instant, PackageFormat
+
+if TYPE_CHECKING:
+    from proxy.flows.downloads import Downloads
+    from proxy.flows.indexes import IndexCache
+    from proxy.flows.places import Places
+
+Clock = Callable[[], Instant]
+
+
+def system_clock() -> Instant:
+    """Now, in microseconds."""
+    return Instant(time.time_ns() // 1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depot:
+    """The adapters and the state in memory that all requests of one process share."""
+
+    storage: Storage
+    upstream: UpstreamClient
+    connections: Mapping[str, Connection]
+    formats: Mapping[PackageFormat, Format]
+    freshness: Limits
+    origin_guard: OriginGuard
+    background: Background
+    downloads: Downloads
+    places: Places
+    indexes: IndexCache
+    clock: Clock
+    process: str  # names this process among those that share the catalogue
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self.storage.catalogue
+
+    @property
+    def blobs(self) -> BlobStore:
+        return self.storage.blobs
+
+    def connections_of(self, format: PackageFormat) -> set[str]:
+        """The external connections that serve a format."""
+        return {name for name, via in self.connections.items() if via.format is format}

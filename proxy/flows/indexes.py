@@ -1,0 +1,229 @@
+"""Upstream indexes: asked when rules say so, remembered across restarts, unpacked once for all who look."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import sys
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from proxy.errors import Failed, Invalid, UpstreamCorrupt
+from proxy.flows.depot import Depot
+from proxy.format import Connection, UpstreamAnswer, UpstreamIndex
+from proxy.rules import freshness
+from proxy.upstream.client import Absent, NotModified
+from storage.catalogue import remembered
+from storage.catalogue.remembered import Remembered
+from storage.records import DomainId, Instant, PackageRef
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+log = logging.getLogger("entrepot.indexes")
+
+PACKING: Final = b"\x01"  # first byte of a packed index: zstd of msgpack of `UpstreamIndex`
+SECOND: Final = 1_000_000  # µs
+
+Key = tuple[DomainId, str, PackageRef]
+
+
+class IndexCache:
+    """The last indexes that were unpacked, bounded by the bytes that they were unpacked from."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.held_bytes = 0
+        self._held: OrderedDict[Key, tuple[str, int, UpstreamIndex]] = OrderedDict()
+
+    def get(self, key: Key, digest: str) -> UpstreamIndex | None:
+        """The index under this key, if it is still the one with this digest."""
+        held = self._held.get(key)
+        if held is None or held[0] != digest:
+            return None
+        self._held.move_to_end(key)
+        return held[2]
+
+    def put(self, key: Key, digest: str, size_bytes: int, index: UpstreamIndex) -> None:
+        """Keeps an index, and lets go of those that were not looked at for longest."""
+        old = self._held.pop(key, None)
+        self.held_bytes -= old[1] if old else 0
+        if size_bytes > self.limit_bytes:
+            return
+        self._held[key] = (digest, size_bytes, index)
+        self.held_bytes += size_bytes
+        while self.held_bytes > self.limit_bytes:
+            _, (_, dropped, _) = self._held.popitem(last=False)
+            self.held_bytes -= dropped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consulted:
+    """What is known of an external connection's answer for one package."""
+
+    state: Remembered
+    believed_until: Instant  # when to look again
+    stale: str | None = None  # why an old answer is served, as a sentence
+
+
+async def consult(
+    depot: Depot, domain: DomainId, via: Connection, ref: PackageRef, *, lacking: bool = False
+) -> Consulted:
+    """What the connection says of a package, asked again when it is time, old when it cannot be asked.
+
+    `lacking` says that the remembered answer does not list what a client wants.
+
+    Raises:
+        UpstreamUnavailable, UpstreamCorrupt: it could not be asked, and nothing is remembered.
+    """
+    state = await depot.catalogue.read(remembered.find, domain, via.name, ref)
+    known = state and freshness.RememberedState(
+        found=state.found,
+        etag=state.etag,
+        last_modified=state.last_modified,
+        validated_at=state.validated_at,
+    )
+    verdict = freshness.assess(
+        known or None, now=depot.clock(), limits=depot.freshness, lacking=lacking
+    )
+    key = ("index", domain, via.name, ref)
+    match verdict:
+        case freshness.Fresh(until=until) if state is not None:
+            return Consulted(state=state, believed_until=until)
+        case freshness.Stale() if state is not None:
+            if not depot.background.flying(key):
+                depot.background.start(
+                    depot.background.join(key, lambda: _ask(depot, domain, via, ref, state)),
+                    name=f"revalidate {via.name} {ref.name}",
+                )
+            return Consulted(state=state, believed_until=Instant(depot.clock() + SECOND))
+    try:
+        return await depot.background.join(key, lambda: _ask(depot, domain, via, ref, state))
+    except Failed as problem:
+        if state is None:
+            raise
+        log.warning(
+            "index.served_stale",
+            extra={"connection": via.name, "package": ref.name, "reason": str(problem)},
+        )
+        return Consulted(
+            state=state,
+            believed_until=Instant(depot.clock() + SECOND * (problem.retry_after_s or 1)),
+            stale=str(problem),
+        )
+
+
+async def load(
+    depot: Depot, domain: DomainId, via: Connection, ref: PackageRef, state: Remembered
+) -> UpstreamIndex | None:
+    """The index of a remembered answer; None if the answer was that there is no such package."""
+    if not state.found:
+        return None
+    key = (domain, via.name, ref)
+    held = depot.indexes.get(key, state.digest)
+    if held is not None:
+        return held
+    packed = await depot.catalogue.read(remembered.index_packed, domain, via.name, ref)
+    if not packed:
+        return None
+    index, size_bytes, digest = await asyncio.to_thread(_unpack, packed)
+    depot.indexes.put(key, digest, size_bytes, index)
+    return index
+
+
+async def _ask(
+    depot: Depot, domain: DomainId, via: Connection, ref: PackageRef, state: Remembered | None
+) -> Consulted:
+    format = depot.formats[ref.format]
+    answer = await depot.upstream.ask(
+        via,
+        format.index_request(via, ref),
+        etag=state.etag if state else None,
+        last_modified=state.last_modified if state else None,
+    )
+    now = depot.clock()
+    match answer:
+        case NotModified() if state is not None:
+            return await _confirm(depot, domain, via, ref, msgspec.structs.replace(state, validated_at=now))
+        case UpstreamAnswer():
+            return await _keep(depot, domain, via, ref, state, answer, now)
+        case Absent():
+            gone = Remembered(
+                found=False, etag=None, last_modified=None, serial=None, digest="", validated_at=now
+            )
+            if state is not None and not state.found:
+                return await _confirm(depot, domain, via, ref, gone)
+            await depot.catalogue.note(
+                remembered.remember, domain, via.name, ref, answer=gone, packed=b""
+            )
+            return _believed(depot, gone)
+    raise UpstreamCorrupt(via.name, "304 to a request without a validator")
+
+
+async def _keep(
+    depot: Depot,
+    domain: DomainId,
+    via: Connection,
+    ref: PackageRef,
+    state: Remembered | None,
+    answer: UpstreamAnswer,
+    now: Instant,
+) -> Consulted:
+    if state is not None and answer.serial and state.serial and answer.serial < state.serial:
+        # A mirror that lags behind what was seen already: the newer answer stays.
+        return await _confirm(depot, domain, via, ref, msgspec.structs.replace(state, validated_at=now))
+    format = depot.formats[ref.format]
+    try:
+        index, digest, size_bytes, packed = await asyncio.to_thread(
+            lambda: _pack(format.read_index(ref, answer))
+        )
+    except Invalid as problem:
+        raise UpstreamCorrupt(via.name, str(problem)) from problem
+    fresh = Remembered(
+        found=True,
+        etag=answer.etag,
+        last_modified=answer.last_modified,
+        serial=answer.serial,
+        digest=digest,
+        validated_at=now,
+    )
+    if state is not None and state.found and state.digest == digest:
+        return await _confirm(depot, domain, via, ref, fresh)
+    await depot.catalogue.note(
+        remembered.remember, domain, via.name, ref, answer=fresh, packed=packed
+    )
+    depot.indexes.put((domain, via.name, ref), digest, size_bytes, index)
+    return _believed(depot, fresh)
+
+
+async def _confirm(
+    depot: Depot, domain: DomainId, via: Connection, ref: PackageRef, state: Remembered
+) -> Consulted:
+    await depot.catalogue.note(remembered.confirm, domain, via.name, ref, answer=state)
+    return _believed(depot, state)
+
+
+def _believed(depot: Depot, state: Remembered) -> Consulted:
+    limits = depot.freshness
+    believed_s = limits.fresh_s if state.found else limits.negative_s
+    return Consulted(
+        state=state, believed_until=Instant(state.validated_at + int(believed_s * SECOND))
+    )
+
+
+def _pack(index: UpstreamIndex) -> tuple[UpstreamIndex, str, int, bytes]:
+    plain = msgspec.msgpack.encode(index)
+    digest = hashlib.sha256(plain).hexdigest()
+    return index, digest, len(plain), PACKING + zstd.compress(plain, 3)
+
+
+def _unpack(packed: bytes) -> tuple[UpstreamIndex, int, str]:
+    plain = zstd.decompress(packed[1:])
+    index = msgspec.msgpack.decode(plain, type=UpstreamIndex)
+    return index, len(plain), hashlib.sha256(plain).hexdigest()

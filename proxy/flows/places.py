@@ -1,0 +1,92 @@
+"""Where a request is: its domain, its repository, and the repositories around it, held in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.errors import NotFound
+from storage.catalogue import Catalogue, Transaction, domains, repositories
+from storage.records import Domain, Repository, RepositoryId
+
+MAX_DOMAINS: Final = 1_000  # held in memory; asking for more drops the oldest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """A domain with all its repositories, as of one generation."""
+
+    domain: Domain
+    by_name: Mapping[str, Repository]
+    graph: Mapping[RepositoryId, Repository]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The repository that a request is about."""
+
+    surroundings: Surroundings
+    repository: Repository
+
+    @property
+    def domain(self) -> Domain:
+        return self.surroundings.domain
+
+    def __str__(self) -> str:
+        return f"{self.domain.name}/{self.repository.name}"
+
+
+class Places:
+    """Finds places; a changed catalogue costs one look at the domain's generation, not a rebuild."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._held: dict[str, tuple[int, Surroundings]] = {}
+
+    async def find(self, domain: str, repository: str) -> Place:
+        """The place of this name.
+
+        Raises:
+            NotFound: there is no such domain, or no such repository in it.
+        """
+        surroundings = await self.surroundings(domain)
+        found = surroundings.by_name.get(repository)
+        if found is None:
+            raise NotFound(f"the domain {domain} has no repository {repository}")
+        return Place(surroundings=surroundings, repository=found)
+
+    async def surroundings(self, domain: str) -> Surroundings:
+        """The domain of this name with its repositories.
+
+        Raises:
+            NotFound: there is no such domain.
+        """
+        stamp = self._catalogue.stamp()
+        held = self._held.get(domain)
+        if held is not None and held[0] == stamp:
+            return held[1]
+        row = await self._catalogue.read(domains.find, domain)
+        if row is None:
+            self._held.pop(domain, None)
+            raise NotFound(f"there is no domain {domain} on this server")
+        if held is not None and held[1].domain == row:
+            self._held[domain] = (stamp, held[1])
+            return held[1]
+        surroundings = await self._catalogue.read(_look_around, domain)
+        if len(self._held) >= MAX_DOMAINS:
+            self._held.pop(next(iter(self._held)))
+        self._held[domain] = (stamp, surroundings)
+        return surroundings
+
+
+async def _look_around(tx: Transaction, name: str) -> Surroundings:
+    domain = await domains.find(tx, name)
+    if domain is None:
+        raise NotFound(f"there is no domain {name} on this server")
+    found = await repositories.of_domain(tx, domain.id)
+    return Surroundings(
+        domain=domain,
+        by_name={repository.name: repository for repository in found},
+        graph={repository.id: repository for repository in found},
+    )
