@@ -150,7 +150,9 @@ async def _ask(
     now = depot.clock()
     match answer:
         case NotModified() if state is not None:
-            return await _confirm(depot, domain, via, ref, msgspec.structs.replace(state, validated_at=now))
+            return await _confirm(
+                depot, domain, via, ref, msgspec.structs.replace(state, validated_at=now)
+            )
         case UpstreamAnswer():
             return await _keep(depot, domain, via, ref, state, answer, now)
         case Absent():
@@ -177,7 +179,9 @@ async def _keep(
 ) -> Consulted:
     if state is not None and answer.serial and state.serial and answer.serial < state.serial:
         # A mirror that lags behind what was seen already: the newer answer stays.
-        return await _confirm(depot, domain, via, ref, msgspec.structs.replace(state, validated_at=now))
+        return await _confirm(
+            depot, domain, via, ref, msgspec.structs.replace(state, validated_at=now)
+        )
     format = depot.formats[ref.format]
     try:
         index, digest, size_bytes, packed = await asyncio.to_thread(
