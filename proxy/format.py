@@ -77,6 +77,7 @@ class Format(Protocol):
     """What a package format knows; no method does I/O but read the file that it is handed."""
 
     name: PackageFormat  # also the URL segment
+    follows_registry: bool  # retained versions take over new files and yanks (PyPI alone)
 
     def package(self, namespace: str, name: str) -> PackageRef:
         """The normalised reference.

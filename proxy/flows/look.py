@@ -1,0 +1,91 @@
+"""The walk for one package: which repositories and connections a request for it goes through, as of now."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from proxy.errors import Failed
+from proxy.flows import indexes
+from proxy.flows.depot import Depot
+from proxy.flows.indexes import Consulted
+from proxy.flows.places import Place
+from proxy.rules.resolution import Walk, plan_walk, search_order
+from storage.catalogue import Transaction, packages
+from storage.catalogue.packages import Generation
+from storage.records import Instant, OriginControls, PackageRef, RepositoryId
+
+
+async def walk_of(depot: Depot, place: Place, ref: PackageRef) -> Walk:
+    """The repositories to look in for this package, its origin controls observed."""
+    graph = place.surroundings.graph
+    order = [repository.id for repository in search_order(place.repository.id, graph)]
+    controls = await depot.catalogue.read(_controls, order, ref)
+    return plan_walk(
+        place.repository.id,
+        graph,
+        controls=controls,
+        connections=depot.connections_of(ref.format),
+        guard=depot.origin_guard,
+    )
+
+
+async def _controls(
+    tx: Transaction, order: list[RepositoryId], ref: PackageRef
+) -> dict[RepositoryId, OriginControls]:
+    found = {}
+    for repository in order:
+        package = await packages.find(tx, repository, ref)
+        if package is not None:
+            found[repository] = package.controls
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What a package looks like from a repository depends on nothing else than this."""
+
+    walk: Walk
+    generation: Generation  # read before anything that is derived from the view
+    consulted: dict[str, Consulted]  # by connection; those that could not be asked are missing
+    failed: dict[
+        str, Failed
+    ]  # connections that could not be asked and of which nothing is remembered
+    believed_until: Instant
+
+    @property
+    def stale(self) -> str | None:
+        """Why an old answer is served, as a sentence; None if nothing is old."""
+        reasons = [str(problem) for problem in self.failed.values()]
+        reasons += [answer.stale for answer in self.consulted.values() if answer.stale]
+        return reasons[0] if reasons else None
+
+
+async def look(depot: Depot, place: Place, ref: PackageRef) -> View:
+    """Asks every connection on the walk, at once, as far as rules ask for it."""
+    walk = await walk_of(depot, place, ref)
+    consulted: dict[str, Consulted] = {}
+    failed: dict[str, Failed] = {}
+
+    async def ask(name: str) -> None:
+        try:
+            consulted[name] = await indexes.consult(
+                depot, place.domain.id, depot.connections[name], ref
+            )
+        except Failed as problem:
+            failed[name] = problem
+
+    async with asyncio.TaskGroup() as group:
+        for name in walk.connections:
+            group.create_task(ask(name))
+    generation = await depot.catalogue.read(packages.generation, place.domain.id, ref)
+    now = depot.clock()
+    ends = [answer.believed_until for answer in consulted.values()]
+    ends += [Instant(now + indexes.SECOND)] if failed else []
+    return View(
+        walk=walk,
+        generation=generation,
+        consulted=consulted,
+        failed=failed,
+        believed_until=min(ends, default=Instant(now + 3600 * indexes.SECOND)),
+    )
