@@ -10,6 +10,5 @@ from pathlib import Path
 class StorageSettings:
     """Where the catalogue and the blobs live."""
 
-    path: Path  # embedded: the folder of catalogue and blobs; always: temporary files
-    catalogue: str | None = None  # None: SQLite in `path`; else a postgresql:// URL
+    path: Path  # the folder of catalogue and blobs
     durable: bool = True  # a committed write survives a power cut; False only for throw-away stores

@@ -41,7 +41,10 @@ class IncomingBlob(Protocol):
 class OpenBlob(Protocol):
     """A stored blob, open for reading."""
 
-    size: int  # bytes
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
 
     def read_now(self, offset: int, length: int) -> bytes | None:
         """Bytes that can be had without waiting for the disk, or None: then use `read`."""
@@ -106,4 +109,8 @@ class BlobStore(Protocol):
         Raises:
             StorageUnavailable: it cannot be written.
         """
+        ...
+
+    def close(self) -> None:
+        """Lets go of threads and connections."""
         ...

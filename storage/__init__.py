@@ -1,0 +1,47 @@
+"""Storage: the catalogue and the blobs. It knows nothing of HTTP and of package formats.
+
+`open_storage` is the one place that chooses an engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from storage.blobs import BlobStore
+from storage.blobs.files import FileBlobStore
+from storage.catalogue import Catalogue
+from storage.catalogue.engines.sqlite import SqliteCatalogue
+from storage.errors import StorageUnavailable
+from storage.settings import StorageSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """What `open_storage` opened."""
+
+    catalogue: Catalogue
+    blobs: BlobStore
+
+    async def close(self) -> None:
+        """Finishes what was accepted and lets go of everything."""
+        await self.catalogue.close()
+        self.blobs.close()
+
+
+async def open_storage(settings: StorageSettings) -> Storage:
+    """The catalogue and the blob store of these settings, brought up to date.
+
+    Raises:
+        StorageUnavailable: one of them cannot be opened.
+    """
+    try:
+        settings.path.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise StorageUnavailable(f"{settings.path}: {problem.strerror}") from problem
+    catalogue = await asyncio.to_thread(
+        SqliteCatalogue, settings.path / "catalogue.sqlite3", durable=settings.durable
+    )
+    return Storage(
+        catalogue=catalogue, blobs=FileBlobStore(settings.path / "blobs", durable=settings.durable)
+    )

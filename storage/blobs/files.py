@@ -1,0 +1,288 @@
+"""Blobs as files, named by their digest.
+
+    <root>/<domain id>/ab/cd/<sha256>    committed; read-only, never changed
+    <root>/incoming/<name>               being written; its writer holds a lock on it
+
+The order of a commit: write, sync the file, link it to its name, sync the folder. A file that is not
+committed when its writer dies is nobody's: its lock is free, and `sweep` removes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from storage.blobs import IncomingBlob
+from storage.errors import StorageUnavailable
+from storage.records import Blob, DomainId, Instant, Sha256
+
+THREADS: Final = 8  # hashing and writing release the interpreter's lock
+NEW_S: Final = 60  # how long an empty file may belong to a writer that is about to lock it
+INLINE: Final = 256 << 10  # bytes that are read at once without asking whether the disk is quick
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_NAME: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
+_NO_WAIT: Final = getattr(os, "RWF_NOWAIT", 0)
+
+
+def _unavailable(problem: OSError) -> StorageUnavailable:
+    return StorageUnavailable(f"the blob store cannot be written: {problem.strerror}")
+
+
+class OpenFile:
+    """A file, open for reading."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @property
+    def size(self) -> int:
+        """Bytes; grows while another process still writes the file."""
+        return os.fstat(self._descriptor).st_size
+
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        """Bytes from the page cache, or None if the disk would have to be waited for."""
+        if not _NO_WAIT:
+            return os.pread(self._descriptor, length, offset) if length <= INLINE else None
+        piece = bytearray(length)
+        try:
+            count = os.preadv(self._descriptor, [piece], offset, _NO_WAIT)
+        except BlockingIOError:
+            return None
+        except OSError:  # a file system without the flag
+            return os.pread(self._descriptor, length, offset) if length <= INLINE else None
+        if count == length:
+            return bytes(piece)
+        return None if offset + count < self.size else bytes(piece[:count])
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes from `offset`, fewer only at the end."""
+        found = self.read_now(offset, length)
+        if found is not None:
+            return found
+        return await asyncio.to_thread(os.pread, self._descriptor, length, offset)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class IncomingFile:
+    """A file that is being written and hashed; see `IncomingBlob`."""
+
+    def __init__(self, store: FileBlobStore, domain: DomainId, digests: frozenset[str]) -> None:
+        self._store = store
+        self._domain = domain
+        self._hashes = {name: hashlib.new(name) for name in {"sha256", *digests}}
+        self.place = str(uuid.uuid4())
+        self.path = store.incoming / self.place
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        self.size = 0
+        self._blob: Blob | None = None
+
+    async def write(self, chunk: bytes | memoryview) -> None:
+        """Appends, off the event loop."""
+        if self._blob is not None:
+            raise RuntimeError("nothing may be written to a finished blob")
+        try:
+            await asyncio.get_running_loop().run_in_executor(
+                self._store.threads, self._append, chunk
+            )
+        except OSError as problem:
+            raise _unavailable(problem) from problem
+        self.size += len(chunk)
+
+    def read_partial(self, offset: int, length: int) -> bytes:
+        """Bytes that are written but not verified."""
+        return os.pread(self._descriptor, min(length, max(self.size - offset, 0)), offset)
+
+    async def finish(self) -> Blob:
+        """The size and digests of what was written."""
+        if self._blob is None:
+            digests = {name: digest.hexdigest() for name, digest in self._hashes.items()}
+            self._blob = Blob(sha256=Sha256(digests["sha256"]), size=self.size, digests=digests)
+        return self._blob
+
+    async def commit(self) -> Blob:
+        """Makes the blob durable, then visible."""
+        blob = await self.finish()
+        target = self._store.path_of(self._domain, blob.sha256)
+        try:
+            await asyncio.get_running_loop().run_in_executor(
+                self._store.threads, self._link, target
+            )
+        except OSError as problem:
+            raise _unavailable(problem) from problem
+        return blob
+
+    def discard(self) -> None:
+        """Removes the temporary name and lets go; what was committed stays."""
+        self.path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+    def _append(self, chunk: bytes | memoryview) -> None:
+        for digest in self._hashes.values():
+            digest.update(chunk)
+        rest, offset = memoryview(chunk), self.size
+        while rest:
+            written = os.pwrite(self._descriptor, rest, offset)
+            rest, offset = rest[written:], offset + written
+
+    def _link(self, target: Path) -> None:
+        if self._store.durable:
+            os.fsync(self._descriptor)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # the same bytes, committed before
+            os.link(self.path, target)
+        if self._store.durable:
+            for folder in (target.parent, target.parent.parent, target.parent.parent.parent):
+                _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class FileBlobStore:
+    """`BlobStore` on a local file system."""
+
+    def __init__(self, root: Path, *, durable: bool = True) -> None:
+        self.root = root
+        self.incoming = root / "incoming"
+        self.durable = durable
+        self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
+        try:
+            self.incoming.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise _unavailable(problem) from problem
+
+    @asynccontextmanager
+    async def create(
+        self, domain: DomainId, *, digests: frozenset[str] = frozenset()
+    ) -> AsyncIterator[IncomingBlob]:
+        """A new blob; leaving without a commit discards it."""
+        try:
+            incoming = IncomingFile(self, domain, digests)
+        except OSError as problem:
+            raise _unavailable(problem) from problem
+        try:
+            yield incoming
+        finally:
+            incoming.discard()
+
+    def open(self, domain: DomainId, sha256: Sha256) -> OpenFile:
+        """The blob, for reading."""
+        return OpenFile(os.open(self.path_of(domain, sha256), os.O_RDONLY))
+
+    def open_partial(self, place: str) -> OpenFile | None:
+        """A blob that another process of this machine is still writing."""
+        if not _NAME.fullmatch(place):
+            return None
+        try:
+            return OpenFile(os.open(self.incoming / place, os.O_RDONLY))
+        except FileNotFoundError:
+            return None
+
+    def path(self, domain: DomainId, sha256: Sha256) -> Path | None:
+        """Where the bytes lie."""
+        return self.path_of(domain, sha256)
+
+    def path_of(self, domain: DomainId, sha256: Sha256) -> Path:
+        """The file of a blob; nothing that a stranger sends becomes a path."""
+        if not _NAME.fullmatch(domain) or not _DIGEST.fullmatch(sha256):
+            raise ValueError("a blob is named by its domain's id and 64 lower-case hex digits")
+        return self.root / domain / sha256[:2] / sha256[2:4] / sha256
+
+    async def stat(self, domain: DomainId, sha256: Sha256) -> int | None:
+        """Its size in bytes, or None."""
+        try:
+            return os.stat(self.path_of(domain, sha256)).st_size  # noqa: PTH116 - a microsecond
+        except FileNotFoundError:
+            return None
+
+    async def delete(self, domain: DomainId, sha256: Sha256) -> None:
+        """Removes it; absent already is no error."""
+        await asyncio.to_thread(self.path_of(domain, sha256).unlink, missing_ok=True)
+
+    async def list(self, domain: DomainId) -> AsyncIterator[tuple[Sha256, int, Instant]]:
+        """Every blob with its size and the time of its commit, folder by folder."""
+        base = self.root / domain
+        for folder in await asyncio.to_thread(_folders, base):
+            for found in await asyncio.to_thread(_blobs, folder):
+                yield found
+
+    async def sweep(self) -> int:
+        """Removes what writers that died have left in `incoming`; how many files."""
+        return await asyncio.to_thread(self._sweep)
+
+    def _sweep(self) -> int:
+        return sum(_remove_abandoned(path) for path in list(self.incoming.iterdir()))
+
+    async def check(self) -> None:
+        """Writes and removes a probe."""
+        probe = self.incoming / f"probe-{uuid.uuid4()}"
+
+        def write() -> None:
+            probe.write_bytes(b"")
+            probe.unlink()
+
+        try:
+            await asyncio.to_thread(write)
+        except OSError as problem:
+            raise _unavailable(problem) from problem
+
+    def close(self) -> None:
+        """Lets go of the threads."""
+        self.threads.shutdown()
+
+
+def _folders(base: Path) -> list[Path]:
+    if not base.is_dir():
+        return []
+    return sorted(inner for outer in base.iterdir() for inner in outer.iterdir())
+
+
+def _blobs(folder: Path) -> list[tuple[Sha256, int, Instant]]:
+    found = []
+    for entry in os.scandir(folder):
+        if _DIGEST.fullmatch(entry.name):
+            facts = entry.stat()
+            committed_at = Instant(facts.st_mtime_ns // 1000)
+            found.append((Sha256(entry.name), facts.st_size, committed_at))
+    return found
+
+
+def _remove_abandoned(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        # A writer that has just made its file has not locked it yet: an empty one gets a minute.
+        facts = os.fstat(descriptor)
+        if facts.st_size == 0 and time.time() - facts.st_mtime < NEW_S:
+            return False
+        path.unlink(missing_ok=True)
+        return True
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,134 @@
+"""Rows of blobs, and the protocol that lets gc run beside publishing and ingesting.
+
+A blob's bytes are committed before its row is written, and its row before anything refers to it. gc
+condemns a row that nothing refers to and that nobody touched for the grace period, deletes the bytes,
+then forgets the row. Whoever commits the same bytes meanwhile finds the row condemned: `adopt` says
+no, and they commit again once the row has gone. So no row ever stands without its bytes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from storage.catalogue import Transaction
+from storage.records import Blob, DomainId, Instant, Record, Sha256
+
+_UNREFERENCED = """
+    NOT EXISTS (SELECT 1 FROM asset
+                WHERE asset.domain_id = blob.domain_id AND asset.sha256 = blob.sha256)
+    AND NOT EXISTS (SELECT 1 FROM sidecar
+                    WHERE sidecar.domain_id = blob.domain_id AND sidecar.sha256 = blob.sha256)"""
+
+
+class _Row(Record, frozen=True, kw_only=True):
+    sha256: Sha256
+    size: int
+    digests: str
+
+    def blob(self) -> Blob:
+        digests = msgspec.json.decode(self.digests, type=dict[str, str])
+        return Blob(sha256=self.sha256, size=self.size, digests=digests)
+
+
+async def find(tx: Transaction, domain: DomainId, sha256: Sha256) -> Blob | None:
+    """The blob, unless it is about to go."""
+    row = await tx.one(
+        _Row,
+        """
+        SELECT sha256, size, digests
+        FROM blob
+        WHERE domain_id = $1 AND sha256 = $2 AND condemned_at IS NULL""",
+        domain,
+        sha256,
+    )
+    return None if row is None else row.blob()
+
+
+async def page(tx: Transaction, domain: DomainId, *, after: str, limit: int) -> list[Blob]:
+    """Blobs in the order of their digests, condemned ones left out."""
+    rows = await tx.all(
+        _Row,
+        """
+        SELECT sha256, size, digests
+        FROM blob
+        WHERE domain_id = $1 AND sha256 > $2 AND condemned_at IS NULL
+        ORDER BY sha256
+        LIMIT $3""",
+        domain,
+        after,
+        limit,
+    )
+    return [row.blob() for row in rows]
+
+
+async def adopt(tx: Transaction, domain: DomainId, blob: Blob, *, now: Instant) -> bool:
+    """Writes the row of a committed blob; False while gc is deleting the same bytes."""
+    touched = await tx.run(
+        """
+        INSERT INTO blob (domain_id, sha256, size, digests, touched_at)
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (domain_id, sha256) DO UPDATE SET touched_at = excluded.touched_at
+            WHERE blob.condemned_at IS NULL""",
+        domain,
+        blob.sha256,
+        blob.size,
+        msgspec.json.encode(blob.digests).decode(),
+        now,
+    )
+    return touched == 1
+
+
+async def condemn(
+    tx: Transaction, domain: DomainId, *, untouched_since: Instant, now: Instant, limit: int
+) -> int:
+    """Marks blobs that nothing refers to; how many."""
+    return await tx.run(
+        f"""
+        UPDATE blob
+        SET condemned_at = $2
+        WHERE domain_id = $1 AND condemned_at IS NULL AND sha256 IN (
+            SELECT sha256
+            FROM blob
+            WHERE domain_id = $1 AND condemned_at IS NULL AND touched_at < $3 AND {_UNREFERENCED}
+            LIMIT $4)""",  # noqa: S608 - a constant of this module
+        domain,
+        now,
+        untouched_since,
+        limit,
+    )
+
+
+async def unreferenced(
+    tx: Transaction, domain: DomainId, *, untouched_since: Instant
+) -> list[Blob]:
+    """What `condemn` would mark."""
+    rows = await tx.all(
+        _Row,
+        f"""
+        SELECT sha256, size, digests
+        FROM blob
+        WHERE domain_id = $1 AND condemned_at IS NULL AND touched_at < $2 AND {_UNREFERENCED}
+        ORDER BY sha256""",  # noqa: S608 - a constant of this module
+        domain,
+        untouched_since,
+    )
+    return [row.blob() for row in rows]
+
+
+async def condemned(tx: Transaction, domain: DomainId) -> list[Blob]:
+    """What has been marked and not forgotten yet: by this gc, or by one that died."""
+    rows = await tx.all(
+        _Row,
+        """
+        SELECT sha256, size, digests
+        FROM blob
+        WHERE domain_id = $1 AND condemned_at IS NOT NULL
+        ORDER BY sha256""",
+        domain,
+    )
+    return [row.blob() for row in rows]
+
+
+async def forget(tx: Transaction, domain: DomainId, sha256: Sha256) -> None:
+    """Removes the row of a blob whose bytes are gone."""
+    await tx.run("DELETE FROM blob WHERE domain_id = $1 AND sha256 = $2", domain, sha256)

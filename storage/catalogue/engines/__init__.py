@@ -1,0 +1,1 @@
+"""The engines behind `Catalogue`: one module for each."""
