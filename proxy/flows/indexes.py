@@ -83,15 +83,10 @@ async def consult(
         UpstreamUnavailable, UpstreamCorrupt: it could not be asked, and nothing is remembered.
     """
     state = await depot.catalogue.read(remembered.find, domain, via.name, ref)
-    known = state and freshness.RememberedState(
-        found=state.found,
-        etag=state.etag,
-        last_modified=state.last_modified,
-        validated_at=state.validated_at,
-    )
-    verdict = freshness.assess(
-        known or None, now=depot.clock(), limits=depot.freshness, lacking=lacking
-    )
+    known = None
+    if state is not None:
+        known = freshness.RememberedState(found=state.found, validated_at=state.validated_at)
+    verdict = freshness.assess(known, now=depot.clock(), limits=depot.freshness, lacking=lacking)
     key = ("index", domain, via.name, ref)
     match verdict:
         case freshness.Fresh(until=until) if state is not None:
@@ -154,7 +149,7 @@ async def _ask(
                 depot, domain, via, ref, msgspec.structs.replace(state, validated_at=now)
             )
         case UpstreamAnswer():
-            return await _keep(depot, domain, via, ref, state, answer, now)
+            return await _keep(depot, domain, via, ref, state, answer=answer, now=now)
         case Absent():
             gone = Remembered(
                 found=False, etag=None, last_modified=None, serial=None, digest="", validated_at=now
@@ -174,6 +169,7 @@ async def _keep(
     via: Connection,
     ref: PackageRef,
     state: Remembered | None,
+    *,
     answer: UpstreamAnswer,
     now: Instant,
 ) -> Consulted:

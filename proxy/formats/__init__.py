@@ -1,0 +1,1 @@
+"""Package formats: the data plane. Formats do not know each other."""

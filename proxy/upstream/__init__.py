@@ -1,0 +1,1 @@
+"""The outgoing edge: external connections, asked with patience that has an end."""

@@ -1,0 +1,82 @@
+"""Where files of an external connection may lie, and to which addresses nobody is ever led.
+
+The connection's own origin and the configured `file_origins` are trusted, whatever their address. Any
+other origin has to be https and must not resolve into our own networks: an index page must not make
+this server fetch from the machines beside it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Final
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import DefaultResolver
+from yarl import URL
+
+from proxy.format import Connection
+
+# Documentation networks are not among them: nobody lives there.
+INTERNAL: Final = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
+        "192.168.0.0/16", "224.0.0.0/4", "240.0.0.0/4", "::/128", "::1/128", "fc00::/7", "fe80::/10",
+        "ff00::/8", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16",
+    )
+)  # fmt: skip
+
+
+def is_internal(address: str) -> bool:
+    """Whether an address lies in a network of our own, or hides an IPv4 address in an IPv6 one."""
+    parsed = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
+    return any(parsed in network for network in INTERNAL if network.version == parsed.version)
+
+
+def is_trusted(via: Connection, url: URL) -> bool:
+    """Whether the URL lies on the connection's own origin, or on one that is configured."""
+    origins = {str(URL(via.url).origin()), *(via.file_origins or ())}
+    return str(url.origin()) in {origin.rstrip("/") for origin in origins}
+
+
+def refusal(via: Connection, url: URL) -> str | None:
+    """Why this URL is not fetched, as a sentence; None if it may be."""
+    if url.scheme not in {"http", "https"} or not url.host:
+        return f"{url.scheme}: is no address of a file"
+    if url.user is not None or url.password is not None:
+        return "it names a file by a URL with credentials"
+    return None if is_trusted(via, url) else _refusal_of_stranger(via, url)
+
+
+def _refusal_of_stranger(via: Connection, url: URL) -> str | None:
+    if via.file_origins is not None:
+        return f"it names a file on {url.origin()}, which file_origins does not allow"
+    if url.scheme != "https":
+        return f"it names a file on {url.origin()}, which is neither its own origin nor https"
+    try:
+        internal = is_internal(url.host or "")
+    except ValueError:
+        return None  # a name: its addresses are looked at when it is resolved
+    return f"it names a file on the internal address {url.host}" if internal else None
+
+
+class PublicResolver(AbstractResolver):
+    """Resolves names to public addresses alone, so that the address checked is the one connected to."""
+
+    def __init__(self) -> None:
+        self._inner = DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The public addresses of a name; an `OSError` if it has none."""
+        found = await self._inner.resolve(host, port, family)
+        public = [one for one in found if not is_internal(one["host"])]
+        if len(public) != len(found) or not public:
+            raise OSError(None, f"{host} has an internal address")
+        return public
+
+    async def close(self) -> None:
+        """Closes the resolver behind this one."""
+        await self._inner.close()
