@@ -38,8 +38,8 @@ class Background:
             task.cancel()
         await self._group.__aexit__(kind, error, trace)
 
-    def start(self, work: Coroutine[Any, Any, object], *, name: str) -> None:
-        """Runs the work on its own.
+    def start(self, work: Coroutine[Any, Any, object], *, name: str) -> asyncio.Task[None]:
+        """Runs the work on its own; whoever wants it to end early cancels it.
 
         Raises:
             Overloaded: too much is running already.
@@ -50,6 +50,7 @@ class Background:
         task = self._group.create_task(self._supervise(work, name), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def join(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
         """The result of the work that runs under this key, starting it if nobody has.

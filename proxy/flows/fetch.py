@@ -1,0 +1,294 @@
+"""An asset as a stream: held here, held upstream, or ingested on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from proxy.errors import Failed, NotFound, UpstreamUnavailable
+from proxy.flows import index, indexes
+from proxy.flows.depot import Depot
+from proxy.flows.downloads import Download
+from proxy.flows.ingest import Source, ingest
+from proxy.flows.look import look, walk_of
+from proxy.flows.places import Place
+from proxy.rules.resolution import (
+    Absent,
+    Ask,
+    HeldBy,
+    Holding,
+    Ingest,
+    Listing,
+    Unknown,
+    Unsure,
+    Walk,
+    locate,
+)
+from storage.catalogue import Transaction, revisions, versions
+from storage.catalogue.events import Change
+from storage.catalogue.versions import Retention
+from storage.records import (
+    Asset,
+    Blob,
+    Content,
+    DomainId,
+    Origin,
+    OriginControls,
+    OriginType,
+    PackageRef,
+    RepositoryId,
+    Restriction,
+    VersionStatus,
+    revision_of,
+)
+
+INGESTED = OriginControls(publish=Restriction.BLOCK, upstream=Restriction.ALLOW)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One asset of one version, asked for through one repository."""
+
+    place: Place
+    ref: PackageRef
+    version: str
+    asset: str
+
+    def __str__(self) -> str:
+        return f"{self.asset} of {self.ref.name} {self.version} in {self.place}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """Its bytes are here."""
+
+    asset: Asset  # with sha256 and size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arriving:
+    """Its bytes are on their way."""
+
+    asset: Asset
+    download: Download
+
+
+Located = HeldBy | Ingest
+
+
+async def locate_asset(depot: Depot, wanted: Wanted) -> Located:
+    """Who answers for the asset. Retains nothing and fetches no bytes.
+
+    Raises:
+        NotFound: nobody on the walk has it, or who has it keeps it back.
+        UpstreamUnavailable, UpstreamCorrupt: that cannot be said without an external connection.
+    """
+    walk = await walk_of(depot, wanted.place, wanted.ref)
+    outcome = await _locate(depot, wanted, walk)
+    if isinstance(outcome, Absent) and depot.formats[wanted.ref.format].follows_registry:
+        # A file that was added to a version that is held: what a request for the project would do.
+        view = await look(depot, wanted.place, wanted.ref)
+        await index.offered(depot, wanted.place, wanted.ref, view)
+        outcome = await _locate(depot, wanted, walk)
+    if isinstance(outcome, Absent):
+        raise NotFound(f"there is no {wanted}: {outcome.why}")
+    return outcome
+
+
+async def _locate(depot: Depot, wanted: Wanted, walk: Walk) -> Located | Absent:
+    key = depot.formats[wanted.ref.format].version_key(wanted.version)
+    holdings = await depot.catalogue.read(_holdings, walk, wanted, key)
+    listings: dict[str, Listing | Unknown | None] = {}
+    problems: dict[str, Failed] = {}
+    while True:
+        match locate(walk, wanted.asset, holdings=holdings, listings=listings):
+            case Ask(connection=name):
+                try:
+                    listings[name] = await _listing(depot, wanted, name, key)
+                except Failed as problem:
+                    listings[name], problems[name] = Unknown.UNREACHABLE, problem
+            case Unsure(connection=name):
+                raise problems[name]
+            case outcome:
+                return outcome
+
+
+async def _holdings(
+    tx: Transaction, walk: Walk, wanted: Wanted, key: str
+) -> dict[RepositoryId, Holding]:
+    found = {}
+    for stop in walk.stops:
+        row = await versions.holding(
+            tx,
+            wanted.place.domain.id,
+            stop.repository.id,
+            wanted.ref,
+            version_key=key,
+            asset=wanted.asset,
+        )
+        if row is not None:
+            found[stop.repository.id] = Holding(
+                version=row.version,
+                status=row.status,
+                revision=row.revision_id,
+                origin=row.origin,
+                asset=row.asset,
+                stored=row.stored,
+            )
+    return found
+
+
+async def _listing(depot: Depot, wanted: Wanted, name: str, key: str) -> Listing | None:
+    """What the connection lists for the version; asked again if the asset is missing."""
+    via, domain = depot.connections[name], wanted.place.domain.id
+    found: Listing | None = None
+    for lacking in (False, True):
+        answer = await indexes.consult(depot, domain, via, wanted.ref, lacking=lacking)
+        known = await indexes.load(depot, domain, via, wanted.ref, answer.state)
+        found = None if known is None else _find(depot, wanted, known.versions, key)
+        if found is not None and found.content.asset(wanted.asset) is not None:
+            return found
+        if answer.stale is not None:
+            # The old answer lacks it and a new one cannot be had: that is not "absent".
+            raise UpstreamUnavailable(name, answer.stale)
+    return found
+
+
+def _find(depot: Depot, wanted: Wanted, listed: Mapping[str, Content], key: str) -> Listing | None:
+    exact = listed.get(wanted.version)
+    if exact is not None:
+        return Listing(version=wanted.version, content=exact)
+    version_key = depot.formats[wanted.ref.format].version_key
+    for version, content in listed.items():
+        if version_key(version) == key:
+            return Listing(version=version, content=content)
+    return None
+
+
+async def open_asset(depot: Depot, wanted: Wanted, *, principal: str) -> Stored | Arriving:
+    """The asset's bytes, stored or arriving; the version is retained where the rules say.
+
+    Raises:
+        NotFound, UpstreamUnavailable, UpstreamCorrupt: as `locate_asset`.
+    """
+    located = await locate_asset(depot, wanted)
+    if isinstance(located, HeldBy) and located.holding.stored:
+        if located.retain_in:
+            await _retain_held(depot, wanted, located, principal)
+        return Stored(asset=located.asset)
+    return Arriving(
+        asset=located.asset, download=_download(depot, wanted, located, principal=principal)
+    )
+
+
+def fetch_only(depot: Depot, wanted: Wanted, located: Located) -> Download:
+    """The asset's bytes on their way into the blob store, without any repository retaining the version."""
+    return _download(depot, wanted, located, principal=None)
+
+
+def _download(depot: Depot, wanted: Wanted, located: Located, *, principal: str | None) -> Download:
+    domain = wanted.place.domain.id
+    name = located.connection if isinstance(located, Ingest) else located.holding.origin.connection
+    via = depot.connections.get(name or "")
+    asset = located.asset
+    if via is None or asset.url is None:
+        raise UpstreamUnavailable(
+            name or "that it came from",
+            f"{wanted} was never fetched, and it is not configured any more",
+        )
+    source = Source(via=via, format=wanted.ref.format, asset=asset)
+    key = (domain, asset.sha256 or asset.url)
+    download = depot.downloads.join(key, lambda running: ingest(depot, domain, source, running))
+    if principal is not None:
+        repositories = tuple(repository.id for repository in located.retain_in)
+        version = (wanted.ref, wanted.version, repositories)
+        download.after(
+            version, lambda blob: _keep(depot, wanted, located, blob, principal=principal)
+        )
+    return download
+
+
+async def _keep(
+    depot: Depot, wanted: Wanted, located: Located, blob: Blob, *, principal: str
+) -> None:
+    """Writes the rows once the bytes are stored: completed digests first, then who retains the version."""
+    if isinstance(located, HeldBy):
+        await _complete(depot, wanted, located, blob, principal)
+        return
+    content = _completed(located.listing.content, wanted.asset, blob)
+    retention = Retention(
+        ref=wanted.ref,
+        version=located.listing.version,
+        version_key=depot.formats[wanted.ref.format].version_key(located.listing.version),
+        content=content,
+        origin=Origin(type=OriginType.EXTERNAL, connection=located.connection),
+        status=VersionStatus.PUBLISHED,
+        controls=INGESTED,
+        repositories=located.retain_in,
+    )
+    await depot.catalogue.write(versions.retain, _change(depot, wanted, principal), retention)
+
+
+async def _complete(
+    depot: Depot, wanted: Wanted, located: HeldBy, blob: Blob, principal: str
+) -> None:
+    domain: DomainId = wanted.place.domain.id
+    present = await depot.catalogue.read(revisions.load, domain, located.holding.revision)
+    if present is None:
+        raise NotFound(f"{wanted} has been deleted meanwhile")
+    content = _completed(present, wanted.asset, blob)
+    change = _change(depot, wanted, principal)
+    if revision_of(content) != located.holding.revision:
+        replacement = versions.Replacement(
+            ref=wanted.ref,
+            version=located.holding.version,
+            old=located.holding.revision,
+            content=content,
+        )
+        await depot.catalogue.write(versions.replace, change, replacement)
+    if located.retain_in:
+        await _retain(depot, wanted, located, content, principal)
+
+
+async def _retain_held(depot: Depot, wanted: Wanted, located: HeldBy, principal: str) -> None:
+    content = await depot.catalogue.read(
+        revisions.load, wanted.place.domain.id, located.holding.revision
+    )
+    if content is None:
+        raise NotFound(f"{wanted} has been deleted meanwhile")
+    await _retain(depot, wanted, located, content, principal)
+
+
+async def _retain(
+    depot: Depot, wanted: Wanted, located: HeldBy, content: Content, principal: str
+) -> None:
+    retention = Retention(
+        ref=wanted.ref,
+        version=located.holding.version,
+        version_key=depot.formats[wanted.ref.format].version_key(located.holding.version),
+        content=content,
+        origin=located.holding.origin,
+        status=located.holding.status,
+        controls=INGESTED,
+        repositories=located.retain_in,
+    )
+    await depot.catalogue.write(versions.retain, _change(depot, wanted, principal), retention)
+
+
+def _change(depot: Depot, wanted: Wanted, principal: str) -> Change:
+    return Change(domain=wanted.place.domain.id, principal=principal, now=depot.clock())
+
+
+def _completed(content: Content, name: str, blob: Blob) -> Content:
+    """The content with what the bytes of one asset have told: its SHA-256 and its size."""
+    assets = tuple(
+        msgspec.structs.replace(
+            asset, digests={**asset.digests, "sha256": blob.sha256}, size=blob.size
+        )
+        if asset.name == name
+        else asset
+        for asset in content.assets
+    )
+    return msgspec.structs.replace(content, assets=assets)
