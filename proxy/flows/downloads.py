@@ -87,6 +87,16 @@ class Download:
             await self._changed.wait()
         self._raise_failure()
 
+    async def finished(self) -> None:
+        """Waits for the verdict.
+
+        Raises:
+            EntrepotError, StorageError: the download has failed.
+        """
+        while not self.decided:
+            await self._changed.wait()
+        self._raise_failure()
+
     async def follow(
         self, blobs: BlobStore, domain: DomainId, *, start: int, end: int | None
     ) -> AsyncIterator[bytes]:

@@ -124,3 +124,22 @@ def _anchor(file: dict[str, Any]) -> str:
     if file.get("provenance", "").startswith("https:"):
         attributes.append(f'data-provenance="{escape(file["provenance"])}"')
     return f"<a {' '.join(attributes)}>{escape(file['filename'])}</a><br>"
+
+
+def render_list_json(projects: list[str]) -> bytes:
+    """The project list in the form of PEP 691."""
+    found = [{"name": name} for name in projects]
+    return msgspec.json.encode({"meta": {"api-version": API_VERSION}, "projects": found})
+
+
+def render_list_html(projects: list[str]) -> bytes:
+    """The project list in the form of PEP 503."""
+    lines = [
+        "<!DOCTYPE html>",
+        f'<html><head><meta name="pypi:repository-version" content="{API_VERSION}">',
+        "<title>Simple index</title></head><body>",
+        *(f'<a href="{escape(name)}/">{escape(name)}</a><br>' for name in projects),
+        "</body></html>",
+        "",
+    ]
+    return "\n".join(lines).encode()

@@ -1,0 +1,94 @@
+"""Documents that go with an asset: held, fetched from beside it, or read out of its bytes. They retain nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.errors import NotFound, UpstreamCorrupt
+from proxy.flows import fetch as assets
+from proxy.flows.depot import Depot
+from proxy.flows.fetch import Located, Wanted
+from proxy.flows.ingest import store_bytes
+from proxy.format import Connection
+from proxy.rules.resolution import HeldBy
+from proxy.upstream.client import FileGone
+from storage.catalogue import blobs, sidecars
+from storage.records import Asset, Blob, DomainId, Sha256
+
+MAX_BYTES: Final = 16 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sidecar:
+    """Which document is wanted, and where a registry keeps it."""
+
+    kind: str
+    url: str | None  # None: it has none beside the asset
+    sha256: str | None = None  # as announced
+
+
+async def fetch(depot: Depot, wanted: Wanted, located: Located, sidecar: Sidecar) -> Asset:
+    """The document, stored.
+
+    Raises:
+        NotFound: the asset has no such document.
+        UpstreamUnavailable, UpstreamCorrupt: it could not be fetched.
+    """
+    domain = wanted.place.domain.id
+    source = located.asset.sha256
+    held = source and await depot.catalogue.read(sidecars.find, domain, source, sidecar.kind)
+    if not held:
+        held = await depot.background.join(
+            ("sidecar", domain, str(wanted), sidecar.kind),
+            lambda: _fetch(depot, wanted, located, sidecar),
+        )
+    blob = await depot.catalogue.read(blobs.find, domain, held)
+    if blob is None:
+        raise NotFound(f"{wanted} has lost its {sidecar.kind}; ask again")
+    return _as_asset(sidecar, blob)
+
+
+def _as_asset(sidecar: Sidecar, blob: Blob) -> Asset:
+    return Asset(name=sidecar.kind, digests={"sha256": blob.sha256}, size=blob.size)
+
+
+async def _fetch(depot: Depot, wanted: Wanted, located: Located, sidecar: Sidecar) -> Sha256:
+    domain, source = wanted.place.domain.id, located.asset.sha256
+    name = located.holding.origin.connection if isinstance(located, HeldBy) else located.connection
+    via = depot.connections.get(name or "")
+    if sidecar.url is not None and source is not None and via is not None:
+        found = await _from_registry(depot, domain, via, sidecar)
+        if found is not None:
+            await depot.catalogue.note(sidecars.insert, domain, source, sidecar.kind, found)
+            return found
+    # The registry has none: it is read out of the bytes, which stay without anybody retaining them.
+    if isinstance(located, HeldBy) and located.holding.stored:
+        raise NotFound(f"{wanted} has no readable {sidecar.kind}")
+    download = assets.fetch_only(depot, wanted, located)
+    await download.finished()
+    assert download.blob is not None, "finished without a failure"
+    held = await depot.catalogue.read(sidecars.find, domain, download.blob.sha256, sidecar.kind)
+    if held is None:
+        raise NotFound(f"{wanted} has no readable {sidecar.kind}")
+    return held
+
+
+async def _from_registry(
+    depot: Depot, domain: DomainId, via: Connection, sidecar: Sidecar
+) -> Sha256 | None:
+    document = bytearray()
+    try:
+        async with depot.upstream.open_file(via, sidecar.url or "") as file:
+            async for chunk in file.chunks():
+                document += chunk
+                if len(document) > MAX_BYTES:
+                    reason = f"{sidecar.kind} of more than {MAX_BYTES} bytes"
+                    raise UpstreamCorrupt(via.name, reason)
+    except FileGone:
+        return None
+    if sidecar.sha256 and hashlib.sha256(document).hexdigest() != sidecar.sha256:
+        reason = f"{sidecar.kind} is not what its index announces"
+        raise UpstreamCorrupt(via.name, reason)
+    return (await store_bytes(depot, domain, bytes(document))).sha256

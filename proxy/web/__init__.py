@@ -1,0 +1,1 @@
+"""What both incoming edges share."""

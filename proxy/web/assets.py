@@ -1,0 +1,116 @@
+"""An asset as a response: HEAD, ranges, validators; stored or still arriving."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from proxy.flows.depot import Depot
+from proxy.flows.downloads import PIECE, Download
+from proxy.web.ranges import parse_range
+from storage.blobs import OpenBlob
+from storage.records import Asset, DomainId, Sha256
+
+SMALL: Final = 256 << 10  # bytes that go out in one piece
+IMMUTABLE: Final = "max-age=31536000, immutable"
+
+
+def headers(asset: Asset, media_type: str) -> dict[str, str]:
+    """What every answer about an asset says; stored and arriving ones are alike."""
+    found = {
+        "Content-Type": media_type,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": IMMUTABLE,
+        "X-Content-Type-Options": "nosniff",
+    }
+    if asset.sha256 is not None:
+        found["ETag"] = f'"sha256:{asset.sha256}"'
+    return found
+
+
+def not_modified(request: Request, found: dict[str, str]) -> bool:
+    """Whether the client has these bytes."""
+    wanted = request.headers.get("If-None-Match", "")
+    etag = found.get("ETag")
+    tags = {tag.strip().removeprefix("W/") for tag in wanted.split(",")}
+    return etag is not None and (etag in tags or wanted.strip() == "*")
+
+
+def wanted_range(request: Request, found: dict[str, str], size: int) -> tuple[int, int] | None:
+    """The range to send, `If-Range` observed."""
+    condition = request.headers.get("If-Range")
+    if condition is not None and condition != found.get("ETag"):
+        return None
+    return parse_range(request.headers.get("Range"), size)
+
+
+def answer_head(
+    request: Request, asset: Asset, media_type: str = "application/octet-stream"
+) -> Response:
+    """What a GET would answer, without the bytes."""
+    found = headers(asset, media_type)
+    if not_modified(request, found):
+        return Response(status_code=304, headers=found)
+    if asset.size is not None:
+        found["Content-Length"] = str(asset.size)
+    return Response(headers=found)
+
+
+async def answer_stored(
+    depot: Depot,
+    domain: DomainId,
+    request: Request,
+    asset: Asset,
+    *,
+    media_type: str = "application/octet-stream",
+) -> Response:
+    """Bytes that are here."""
+    found = headers(asset, media_type)
+    if not_modified(request, found):
+        return Response(status_code=304, headers=found)
+    blob = depot.blobs.open(domain, Sha256(asset.digests["sha256"]))
+    with ExitStack() as opened:
+        opened.callback(blob.close)
+        size = blob.size
+        span = wanted_range(request, found, size)
+        start, end = span or (0, size)
+        status = 200 if span is None else 206
+        if span is not None:
+            found["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+        found["Content-Length"] = str(end - start)
+        if end - start <= SMALL:
+            body = await blob.read(start, end - start)
+            return Response(body, status_code=status, headers=found)
+        opened.pop_all()  # the stream closes it
+    return StreamingResponse(_pieces(blob, start, end), status_code=status, headers=found)
+
+
+async def _pieces(blob: OpenBlob, start: int, end: int) -> AsyncIterator[bytes]:
+    try:
+        while start < end:
+            piece = await blob.read(start, min(PIECE, end - start))
+            start += len(piece)
+            yield piece
+    finally:
+        blob.close()
+
+
+async def answer_arriving(
+    depot: Depot, domain: DomainId, request: Request, asset: Asset, download: Download
+) -> Response:
+    """Bytes that are on their way, from the moment that the first may be sent."""
+    await download.begun()
+    found = headers(asset, "application/octet-stream")
+    size = download.blob.size if download.blob else download.size
+    span = None if size is None else wanted_range(request, found, size)
+    start, end = span or (0, size)
+    if end is not None:
+        found["Content-Length"] = str(end - start)
+    if span is not None:
+        found["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{size}"
+    body = download.follow(depot.blobs, domain, start=start, end=end)
+    return StreamingResponse(body, status_code=200 if span is None else 206, headers=found)
