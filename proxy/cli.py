@@ -1,0 +1,89 @@
+"""The `entrepot` command: flags and exit codes, nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from proxy.config import Config, ConfigError, load
+
+MAX_TOKEN_S = 365 * 24 * 3600
+
+config_option = click.option(
+    "--config", "path", type=click.Path(path_type=Path), help="The TOML file."
+)
+
+
+def _load(path: Path | None, **flags: object) -> Config:
+    try:
+        return load(path, os.environ, flags)
+    except ConfigError as problem:
+        click.echo(str(problem), err=True)
+        sys.exit(2)
+
+
+@click.group()
+def main() -> None:
+    """entrepot: a self-hosted package repository proxy."""
+
+
+@main.command()
+@config_option
+@click.option("--host", help="The address to listen on.")
+@click.option("--port", type=int, help="The port to listen on.")
+@click.option("--workers", type=int, help="How many processes.")
+def serve(path: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
+    """Run the server in the foreground."""
+    from proxy.serving import serve as run  # noqa: PLC0415 - other commands need no server
+
+    config = _load(path, host=host, port=port, workers=workers)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    click.echo(f"entrepot serves {config.public_url}", err=True)
+    for domain in config.domains:
+        for repository in domain.repositories:
+            url = f"{config.public_url}/d/{domain.name}/pypi/{repository.name}/simple/"
+            click.echo(
+                f"  {domain.name}/{repository.name}: pip install --index-url {url}", err=True
+            )
+    run(config)
+
+
+@main.command()
+@config_option
+@click.option("--domain", required=True, help="The domain that the token opens.")
+@click.option("--principal", required=True, help="The ARN of who will use it.")
+@click.option(
+    "--duration",
+    type=click.IntRange(900, MAX_TOKEN_S),
+    default=43_200,
+    show_default=True,
+    help="How long it holds, in seconds.",
+)
+def token(path: Path | None, domain: str, principal: str, duration: int) -> None:
+    """Print an authorization token."""
+    config = _load(path)
+    click.echo(asyncio.run(_issue(config, domain, principal, duration)))
+
+
+async def _issue(config: Config, domain: str, principal: str, duration_s: int) -> str:
+    from proxy.flows.depot import system_clock  # noqa: PLC0415
+    from proxy.web.admission import issue  # noqa: PLC0415
+    from storage import open_storage  # noqa: PLC0415
+    from storage.settings import StorageSettings  # noqa: PLC0415
+
+    storage = await open_storage(StorageSettings(path=Path(config.storage.path)))
+    try:
+        return await issue(
+            storage.catalogue,
+            now=system_clock(),
+            principal=principal,
+            domain=domain,
+            duration_s=duration_s,
+        )
+    finally:
+        await storage.close()

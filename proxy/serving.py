@@ -1,0 +1,68 @@
+"""The server process: uvicorn, drained and ended with 0 on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+import uvicorn
+
+from proxy.app import WORKER_CONFIG, create_app
+from proxy.config import Config
+
+DRAIN_S: Final = 30
+KEEP_ALIVE_S: Final = 75
+
+
+def serve(config: Config) -> None:
+    """Serves until SIGTERM or SIGINT."""
+    options: dict[str, Any] = {
+        "host": config.server.host,
+        "port": config.server.port,
+        "http": "httptools",
+        "access_log": False,
+        "server_header": False,
+        "log_level": "warning",
+        "timeout_keep_alive": KEEP_ALIVE_S,
+        "timeout_graceful_shutdown": DRAIN_S,
+    }
+    if config.server.workers > 1:
+        os.environ[WORKER_CONFIG] = msgspec.json.encode(config).decode()
+        uvicorn.run(
+            "proxy.app:create_app_from_environment",
+            factory=True,
+            workers=config.server.workers,
+            **options,
+        )
+        return
+    server = _Server(uvicorn.Config(create_app(config), **options))
+    uvloop_run(server)
+    if not server.started:
+        raise SystemExit(1)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, except that a signal ends it with 0 instead of being raised again."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves signals to `uvloop_run`."""
+        yield
+
+
+def uvloop_run(server: uvicorn.Server) -> None:
+    """Runs the server on uvloop, with handlers that let it drain."""
+    import uvloop  # noqa: PLC0415 - not on every platform
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, setattr, server, "should_exit", True)
+        await server.serve()
+
+    uvloop.run(main())
