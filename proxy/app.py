@@ -31,6 +31,7 @@ from proxy.flows.places import Places
 from proxy.format import Connection
 from proxy.formats.pypi import routes as pypi
 from proxy.formats.pypi.adapter import PYPI
+from proxy.observe import configure
 from proxy.rules.freshness import Limits
 from proxy.rules.resolution import OriginGuard
 from proxy.upstream.client import UpstreamClient, UpstreamLimits
@@ -131,6 +132,7 @@ class DataPlane:
                 "path": request.url.path[:MAX_PATH],
                 "status": response.status_code,
                 "duration_ms": round((time.perf_counter() - started) * 1000, 1),
+                "bytes": response.headers.get("Content-Length"),
             },
         )
 
@@ -219,4 +221,5 @@ def create_app(config: Config) -> Starlette:
 
 def create_app_from_environment() -> Starlette:
     """The application of a worker process: its parent has put the configuration into the environment."""
+    configure()
     return create_app(msgspec.json.decode(os.environ[WORKER_CONFIG], type=Config))

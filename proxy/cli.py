@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 from pathlib import Path
@@ -39,10 +38,11 @@ def main() -> None:
 @click.option("--workers", type=int, help="How many processes.")
 def serve(path: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
     """Run the server in the foreground."""
+    from proxy.observe import configure  # noqa: PLC0415
     from proxy.serving import serve as run  # noqa: PLC0415 - other commands need no server
 
     config = _load(path, host=host, port=port, workers=workers)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    configure()
     click.echo(f"entrepot serves {config.public_url}", err=True)
     for domain in config.domains:
         for repository in domain.repositories:

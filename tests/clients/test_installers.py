@@ -1,0 +1,82 @@
+"""Real pip and uv install through a chain of repositories; then again without the registry."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+import venv
+from pathlib import Path
+
+import pytest
+from conftest import Entrepot, clean_environment
+from standins import Registry
+
+
+def environment(folder: Path) -> Path:
+    venv.create(folder, with_pip=False)
+    return folder / "bin" / "python"
+
+
+def install(client: str, python: Path, index: str, *names: str) -> subprocess.CompletedProcess[str]:
+    commands = {
+        "pip": [sys.executable, "-m", "pip", "--python", python, "install", "--no-cache-dir"],
+        "uv": [sys.executable, "-m", "uv", "pip", "install", "--python", python, "--no-cache"],
+    }
+    command = [*commands[client], "--index-url", index, *names]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=clean_environment(), check=False, timeout=120
+    )
+
+
+def version_in(python: Path, module: str) -> str:
+    command = [python, "-c", f"import {module}; print({module}.VERSION)"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize("client", ["pip", "uv"])
+def test_what_was_installed_once_installs_again_without_the_registry(
+    server: Entrepot, registry: Registry, tmp_path: Path, client: str
+) -> None:
+    registry.offers("anvil", "1.0")
+    registry.offers("anvil", "1.1", requires=("hammer>=2",))
+    registry.offers("hammer", "2.0", padding=100_000)
+
+    first = environment(tmp_path / "first")
+    done = install(client, first, server.index(), "anvil")
+    assert done.returncode == 0, done.stderr + server.log()
+    assert version_in(first, "anvil") == "1.1"
+    assert server.held("anvil") == {"pypi-store": ["1.1"], "team": ["1.1"]}
+    assert server.held("hammer") == {"pypi-store": ["2.0"], "team": ["2.0"]}
+
+    registry.status = 503
+    second = environment(tmp_path / "second")
+    again = install(client, second, server.index(), "anvil")
+    assert again.returncode == 0, again.stderr + server.log()
+    assert version_in(second, "hammer") == "2.0"
+
+
+def test_kill_9_during_an_install_leaves_a_store_that_serves(
+    server: Entrepot, registry: Registry, tmp_path: Path
+) -> None:
+    names = [f"part-{n}" for n in range(12)]
+    for name in names:
+        registry.offers(name, "1.0", padding=400_000)
+    for attempt in range(5):
+        python = environment(tmp_path / f"killed-{attempt}")
+        killer = threading.Timer(0.3 + attempt * 0.35, server.stop, [signal.SIGKILL])
+        killer.start()
+        install("uv", python, server.index(), *names)
+        killer.join()
+        time.sleep(0.05)
+        server.start()
+
+    last = environment(tmp_path / "last")
+    done = install("uv", last, server.index(), *names)
+
+    assert done.returncode == 0, done.stderr + server.log()
+    for name in names:
+        assert server.held(name) == {"pypi-store": ["1.0"], "team": ["1.0"]}
+    assert not [path for path in server.blobs() if "incoming" in path.parts]
