@@ -12,6 +12,7 @@ import click
 from proxy.config import Config, ConfigError, load
 
 MAX_TOKEN_S = 365 * 24 * 3600
+GRACE_S = 3600  # a blob that nothing refers to yet may be part of a publish in progress
 
 config_option = click.option(
     "--config", "path", type=click.Path(path_type=Path), help="The TOML file."
@@ -87,3 +88,51 @@ async def _issue(config: Config, domain: str, principal: str, duration_s: int) -
         )
     finally:
         await storage.close()
+
+
+@main.command()
+@config_option
+@click.option("--repair", is_flag=True, help="Remove damaged blobs, so that they are fetched anew.")
+def check(path: Path | None, *, repair: bool) -> None:
+    """Verify the catalogue against the blobs; 1 with a line per fault."""
+    faults = asyncio.run(_check(_load(path), repair=repair))
+    for fault in faults:
+        click.echo(fault)
+    sys.exit(1 if faults else 0)
+
+
+async def _check(config: Config, *, repair: bool) -> list[str]:
+    from storage import open_storage, upkeep  # noqa: PLC0415
+    from storage.settings import StorageSettings  # noqa: PLC0415
+
+    storage = await open_storage(StorageSettings(path=Path(config.storage.path)))
+    try:
+        return [str(fault) for fault in await upkeep.check(storage, repair=repair)]
+    finally:
+        await storage.close()
+
+
+@main.command()
+@config_option
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+def gc(path: Path | None, *, dry_run: bool) -> None:
+    """Remove blobs that nothing refers to; safe beside a running server."""
+    click.echo(asyncio.run(_collect(_load(path), dry_run=dry_run)))
+
+
+async def _collect(config: Config, *, dry_run: bool) -> str:
+    from proxy.flows.depot import system_clock  # noqa: PLC0415
+    from storage import open_storage, upkeep  # noqa: PLC0415
+    from storage.settings import StorageSettings  # noqa: PLC0415
+
+    storage = await open_storage(StorageSettings(path=Path(config.storage.path)))
+    try:
+        found = await upkeep.collect_garbage(
+            storage, dry_run=dry_run, grace_s=GRACE_S, now=system_clock()
+        )
+    finally:
+        await storage.close()
+    verb = "would remove" if dry_run else "removed"
+    return (
+        f"{verb} {found.blobs} blobs of {found.size_bytes} bytes, {found.abandoned} abandoned files"
+    )

@@ -1,139 +1,11 @@
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import sqlite3
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from email.message import Message
 from pathlib import Path
 
 import pytest
+from servers import CONFIG, Entrepot, free_port
 from standins import Registry, Server
-
-CONFIG = """
-[server]
-port = {port}
-workers = {workers}
-[storage]
-path = "{path}"
-[auth]
-anonymous = "{anonymous}"
-[index]
-fresh_s = {fresh_s}
-[external_connections."public:pypi"]
-url = "{upstream}/simple/"
-[[domains]]
-name = "acme"
-[[domains.repositories]]
-name = "team"
-upstreams = ["tools"]
-[[domains.repositories]]
-name = "tools"
-upstreams = ["shared"]
-[[domains.repositories]]
-name = "shared"
-upstreams = ["pypi-store"]
-[[domains.repositories]]
-name = "pypi-store"
-external_connection = "public:pypi"
-"""
-
-
-@dataclass
-class Reply:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-def lower(headers: Message) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
-
-
-@dataclass
-class Entrepot:
-    """A real server process of its own, in front of the stand-in."""
-
-    folder: Path
-    port: int
-    process: subprocess.Popen[bytes] | None = None
-    environment: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def index(self, repository: str = "team") -> str:
-        return f"{self.url}/d/acme/pypi/{repository}/simple/"
-
-    def start(self) -> None:
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "proxy", "serve", "--config", self.folder / "entrepot.toml"],
-                stderr=log,
-                stdout=log,
-                cwd=Path(__file__).parents[1],
-            )
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, self.log()
-            try:
-                if self.get("/readyz").status == 200:
-                    return
-            except OSError:
-                time.sleep(0.05)
-        raise AssertionError(f"not ready: {self.log()}")
-
-    def log(self) -> str:
-        return (self.folder / "log").read_text()
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        assert self.process is not None
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        return self.process.wait(40)
-
-    def get(self, path: str, *, method: str = "GET", **headers: str) -> Reply:
-        url = path if path.startswith("http") else self.url + path
-        names = {name.replace("_", "-"): value for name, value in headers.items()}
-        request = urllib.request.Request(url, headers=names, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return Reply(answer.status, lower(answer.headers), answer.read())
-        except urllib.error.HTTPError as answer:
-            with answer:
-                return Reply(answer.code, lower(answer.headers), answer.read())
-
-    def held(self, name: str) -> dict[str, list[str]]:
-        """Which repositories hold which versions of a package."""
-        found: dict[str, list[str]] = {}
-        with sqlite3.connect(self.folder / "data" / "catalogue.sqlite3") as catalogue:
-            rows = catalogue.execute(
-                "SELECT r.name, v.version FROM package_version v JOIN package p ON p.id ="
-                " v.package_id JOIN repository r ON r.id = p.repository_id WHERE p.name = ?"
-                " ORDER BY r.name, v.version",
-                [name],
-            ).fetchall()
-        catalogue.close()
-        for repository, version in rows:
-            found.setdefault(repository, []).append(version)
-        return found
-
-    def blobs(self) -> list[Path]:
-        return [path for path in (self.folder / "data/blobs").rglob("*") if path.is_file()]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -166,10 +38,3 @@ def start(tmp_path: Path, registry: Registry) -> Iterator[Callable[..., Entrepot
 @pytest.fixture
 def server(start: Callable[..., Entrepot]) -> Entrepot:
     return start()
-
-
-def clean_environment() -> dict[str, str]:
-    """The environment without any package manager's settings."""
-    prefixes = ("PIP_", "UV_", "VIRTUAL_ENV", "ENTREPOT_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
-    return kept | {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1"}

@@ -11,7 +11,7 @@ import venv
 from pathlib import Path
 
 import pytest
-from conftest import Entrepot, clean_environment
+from servers import Entrepot, clean_environment
 from standins import Registry
 
 
@@ -71,6 +71,14 @@ def test_kill_9_during_an_install_leaves_a_store_that_serves(
         install("uv", python, server.index(), *names)
         killer.join()
         time.sleep(0.05)
+        sound = subprocess.run(
+            [sys.executable, "-m", "proxy", "check", "--config", server.folder / "entrepot.toml"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=Path(__file__).parents[2],
+        )
+        assert (sound.returncode, sound.stdout) == (0, "")
         server.start()
 
     last = environment(tmp_path / "last")

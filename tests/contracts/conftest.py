@@ -4,19 +4,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest_asyncio
+from stores import make_domain
 
 from storage import Storage, open_storage
-from storage.catalogue import Transaction, domains
-from storage.records import DomainId, Instant
 from storage.settings import StorageSettings
-
-DOMAIN = DomainId("0192aaaa-0000-7000-8000-000000000001")
-
-
-async def make_domain(tx: Transaction) -> None:
-    await domains.insert(
-        tx, id=DOMAIN, name="acme", owner="111122223333", encryption_key="", now=Instant(1)
-    )
 
 
 @pytest_asyncio.fixture

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import DOMAIN
+from stores import DOMAIN
 
 from storage import Storage
 from storage.records import Blob, DomainId, Sha256

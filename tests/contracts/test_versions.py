@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest_asyncio
-from conftest import DOMAIN
+from stores import DOMAIN
 
 from storage import Storage
 from storage.catalogue import blobs, events, packages, repositories, revisions, versions

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Entrepot
+from servers import Entrepot
 from standins import Registry
 
 ROOT = Path(__file__).parents[2]

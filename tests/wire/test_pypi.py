@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import Entrepot
+from servers import Entrepot
 from standins import Registry
 
 JSON = "application/vnd.pypi.simple.v1+json"
