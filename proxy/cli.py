@@ -10,6 +10,8 @@ from pathlib import Path
 import click
 
 from proxy.config import Config, ConfigError, load
+from proxy.errors import Invalid
+from proxy.rules.names import domain_name, principal_arn
 
 MAX_TOKEN_S = 365 * 24 * 3600
 GRACE_S = 3600  # a blob that nothing refers to yet may be part of a publish in progress
@@ -68,7 +70,11 @@ def serve(path: Path | None, host: str | None, port: int | None, workers: int | 
 def token(path: Path | None, domain: str, principal: str, duration: int) -> None:
     """Print an authorization token."""
     config = _load(path)
-    click.echo(asyncio.run(_issue(config, domain, principal, duration)))
+    try:
+        claimed = domain_name(domain), principal_arn(principal)
+    except Invalid as problem:
+        raise click.UsageError(str(problem)) from problem
+    click.echo(asyncio.run(_issue(config, *claimed, duration)))
 
 
 async def _issue(config: Config, domain: str, principal: str, duration_s: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-DOMAIN: Final = re.compile(r"[a-z][a-z0-9-]{0,48}[a-z0-9]")
-REPOSITORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,99}")
+from proxy.errors import Invalid
+from proxy.rules.names import domain_name, repository_name
+
 CONNECTIONS: Final = ("public:pypi",)
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Account = Annotated[str, Meta(pattern=r"^\d{12}$")]
@@ -170,8 +170,12 @@ def _check(config: Config, where: str) -> None:
                 f'{where}: external_connections: expected one of {", ".join(CONNECTIONS)}, found "{name}"'
             )
     for domain in config.domains:
-        if not DOMAIN.fullmatch(domain.name):
-            raise ConfigError(f'{where}: domains.name: "{domain.name}" is no name of a domain')
+        try:
+            domain_name(domain.name)
+            for repository in domain.repositories:
+                repository_name(repository.name)
+        except Invalid as problem:
+            raise ConfigError(f"{where}: domains.name: {problem}") from problem
         _check_repositories(domain, where)
 
 
@@ -180,8 +184,8 @@ def _check_repositories(domain: DomainSection, where: str) -> None:
     graph = {repository.name: repository.upstreams for repository in domain.repositories}
     for repository in domain.repositories:
         place = f"{where}: domains.{domain.name}.repositories.{repository.name}"
-        if not REPOSITORY.fullmatch(repository.name) or names.count(repository.name) > 1:
-            raise ConfigError(f"{place}: the name is invalid, or stands there twice")
+        if names.count(repository.name) > 1:
+            raise ConfigError(f"{place}: the name stands there twice")
         missing = [upstream for upstream in repository.upstreams if upstream not in graph]
         if missing:
             raise ConfigError(f'{place}.upstreams: there is no repository "{missing[0]}"')

@@ -67,8 +67,6 @@ def _file(asset: Asset, url: str) -> dict[str, Any]:
         file["requires-python"] = facts.requires_python
     if facts.core_metadata and asset.name.endswith(".whl"):
         file["core-metadata"] = facts.core_metadata
-    if facts.provenance:
-        file["provenance"] = f"{url}.provenance"
     file["yanked"] = facts.yanked
     return file
 
@@ -121,8 +119,6 @@ def _anchor(file: dict[str, Any]) -> str:
     if file["yanked"] is not False:
         reason = "" if file["yanked"] is True else file["yanked"]
         attributes.append(f'data-yanked="{escape(reason)}"')
-    if file.get("provenance", "").startswith("https:"):
-        attributes.append(f'data-provenance="{escape(file["provenance"])}"')
     return f"<a {' '.join(attributes)}>{escape(file['filename'])}</a><br>"
 
 
