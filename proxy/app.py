@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from proxy.config import Config
+from proxy.config import Config, from_environment
 from proxy.errors import EntrepotError, Invalid, NotFound, Unauthenticated
 from proxy.flows.background import Background
 from proxy.flows.declare import declare_domain
@@ -44,7 +44,6 @@ from storage.settings import StorageSettings
 
 log = logging.getLogger("entrepot.requests")
 
-INDEX_CACHE_BYTES: Final = 64 << 20
 WORKER_CONFIG: Final = "_ENTREPOT_WORKER_CONFIG"  # how a worker process learns the configuration
 MAX_PATH: Final = 2_048  # characters
 
@@ -65,6 +64,11 @@ def connections_of(config: Config) -> dict[str, Connection]:
     return found
 
 
+def limits_of(config: Config) -> UpstreamLimits:
+    """How long and how much external connections may take."""
+    return UpstreamLimits(**msgspec.structs.asdict(config.upstream))
+
+
 @asynccontextmanager
 async def open_depot(config: Config) -> AsyncIterator[Depot]:
     """Everything that requests need, opened in order and closed in reverse."""
@@ -79,7 +83,7 @@ async def open_depot(config: Config) -> AsyncIterator[Depot]:
                 domain.repositories,
                 now=system_clock(),
             )
-        async with UpstreamClient(UpstreamLimits()) as upstream, Background() as background:
+        async with UpstreamClient(limits_of(config)) as upstream, Background() as background:
             yield Depot(
                 storage=storage,
                 upstream=upstream,
@@ -94,7 +98,7 @@ async def open_depot(config: Config) -> AsyncIterator[Depot]:
                 background=background,
                 downloads=Downloads(background),
                 places=Places(storage.catalogue),
-                indexes=IndexCache(INDEX_CACHE_BYTES),
+                indexes=IndexCache(config.cache.pages_bytes),
                 clock=system_clock,
                 process=str(uuid.uuid4()),
             )
@@ -222,4 +226,4 @@ def create_app(config: Config) -> Starlette:
 def create_app_from_environment() -> Starlette:
     """The application of a worker process: its parent has put the configuration into the environment."""
     configure()
-    return create_app(msgspec.json.decode(os.environ[WORKER_CONFIG], type=Config))
+    return create_app(from_environment(os.environ[WORKER_CONFIG]))

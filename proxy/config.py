@@ -1,103 +1,36 @@
-"""The configuration: TOML and `ENTREPOT_*` variables, parsed once into a frozen tree."""
+"""The configuration: TOML and `ENTREPOT_*` variables, parsed once into a frozen tree.
+
+Flags win over variables, these over the file, the file over the defaults. Each complaint is one line:
+
+    entrepot.toml: server.port: expected an integer from 1 to 65535, found "80a"
+"""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta
 
-from proxy.errors import Invalid
-from proxy.rules.names import domain_name, repository_name
+from proxy.config_checks import CONNECTIONS, complaints
+from proxy.config_tree import Auth, Config, External, Secret
+from proxy.config_words import complaint, fields_of, is_scalar, mismatch, type_at
 
-CONNECTIONS: Final = ("public:pypi",)
-Port = Annotated[int, Meta(ge=0, le=65535)]
-Account = Annotated[str, Meta(pattern=r"^\d{12}$")]
+__all__ = [
+    "CONNECTIONS",
+    "Config",
+    "ConfigError",
+    "Secret",
+    "from_environment",
+    "is_embedded",
+    "load",
+    "to_environment",
+]
 
-
-class ConfigError(Exception):
-    """What is wrong, in one line: where, what was expected, what was found."""
-
-
-class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the file."""
-
-
-class Server(_Section, frozen=True, kw_only=True):
-    """Where the server listens, and how clients reach it."""
-
-    host: str = "127.0.0.1"
-    port: Port = 8080
-    public_url: str = ""  # empty: http://{host}:{port}
-    account: Account = "111122223333"  # owns every domain
-    region: str = "us-east-1"
-    workers: Annotated[int, Meta(ge=1, le=64)] = 1
-
-
-class StorageSection(_Section, frozen=True, kw_only=True):
-    """Where it keeps things."""
-
-    path: str = "entrepot-data"
-
-
-class Auth(_Section, frozen=True, kw_only=True):
-    """Who may do what."""
-
-    anonymous: Literal["none", "read"] = "none"
-
-
-class External(_Section, frozen=True, kw_only=True):
-    """An external connection."""
-
-    url: str | None = None  # None: the ecosystem's own public registry
-    file_origins: list[str] | None = None  # None: any https origin with a public address
-
-
-class RepositorySection(_Section, frozen=True, kw_only=True):
-    """A repository that is made at start-up if it is missing."""
-
-    name: str
-    description: str = ""
-    upstreams: list[str] = []
-    external_connection: str | None = None
-
-
-class DomainSection(_Section, frozen=True, kw_only=True):
-    """A domain that is made at start-up if it is missing."""
-
-    name: str
-    repositories: list[RepositorySection] = []
-
-
-class Index(_Section, frozen=True, kw_only=True):
-    """How long upstream indexes are believed, in seconds."""
-
-    fresh_s: float = 300.0
-    stale_s: float = 3600.0
-    negative_s: float = 60.0
-    origin_guard: Literal["strict", "codeartifact"] = "strict"
-
-
-class Config(_Section, frozen=True, kw_only=True):
-    """Everything that can be configured."""
-
-    server: Server = Server()
-    storage: StorageSection = StorageSection()
-    auth: Auth = Auth()
-    index: Index = Index()
-    external_connections: dict[str, External] = {}
-    domains: list[DomainSection] = []
-
-    @property
-    def public_url(self) -> str:
-        """The base of every URL handed to a client, without a slash at the end."""
-        server = self.server
-        return (server.public_url or f"http://{server.host}:{server.port}").rstrip("/")
-
-
+FILE: Final = "entrepot.toml"
+PREFIX: Final = "ENTREPOT_"
 EMBEDDED: Final[dict[str, Any]] = {
     "auth": {"anonymous": "read"},
     "domains": [
@@ -105,111 +38,148 @@ EMBEDDED: Final[dict[str, Any]] = {
             "name": "default",
             "repositories": [
                 {"name": "pypi-store", "external_connection": "public:pypi"},
-                {"name": "team", "upstreams": ["pypi-store"]},
+                {"name": "npm-store", "external_connection": "public:npmjs"},
+                {"name": "team", "upstreams": ["pypi-store", "npm-store"]},
             ],
         }
     ],
 }
+# The contract has keys for these; saying "unknown key" would send the operator looking for a typo.
+UNSUPPORTED: Final = {
+    "catalogue": "a catalogue in PostgreSQL is not supported in this version",
+    "blobs": "blobs in an object store are not supported in this version",
+    "s3": "blobs in an object store are not supported in this version",
+}
+
+
+class ConfigError(Exception):
+    """What is wrong, in one line: where, what was expected, what was found."""
+
+
+def is_embedded(path: Path | None) -> bool:
+    """Whether the embedded default holds: no file is named, and none lies in the working directory."""
+    return path is None and not Path(FILE).exists()
 
 
 def load(
     path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any] | None = None
 ) -> Config:
-    """The configuration: flags win over variables, these over the file, the file over the defaults.
+    """The configuration; `flags` are keys of `[server]`, None where a flag was not given.
 
     Raises:
         ConfigError: a key, type or value is wrong.
     """
-    found = Path("entrepot.toml") if path is None and Path("entrepot.toml").exists() else path
-    tree = dict(EMBEDDED) if found is None else _read(found)
-    where = str(found or "the embedded configuration")
-    config = _convert(tree, where, strict=True)
-    _check(config, where)
-    overrides = _from_environment(environ)
-    for name, value in (flags or {}).items():
-        if value is not None:
-            overrides.setdefault("server", {})[name] = value
-    if not overrides:
-        return config
-    for section, values in overrides.items():
-        tree[section] = {**tree.get(section, {}), **values}
-    return _convert(tree, "the environment or a flag", strict=False)
+    embedded = is_embedded(path)
+    file = path or Path(FILE)
+    where = "the embedded configuration" if embedded else str(file)
+    tree = dict(EMBEDDED) if embedded else _read(file)
+    config, origins = _convert(tree, where), dict[str, str]()
+    for name, key, value in _overrides(environ, flags or {}):
+        config = _overridden(config, name, key, value)
+        origins[".".join(key)] = name
+    for place, sentence in complaints(config):
+        raise ConfigError(f"{origins.get(place) or f'{where}: {place}'}: {sentence}")
+    return msgspec.structs.replace(config, auth=_with_secrets(config.auth, where))
+
+
+def to_environment(config: Config) -> str:
+    """The configuration as one line of text, for a worker process; it holds the secrets."""
+    return msgspec.json.encode(config, enc_hook=_reveal).decode()
+
+
+def from_environment(text: str) -> Config:
+    """What `to_environment` wrote."""
+    return msgspec.json.decode(text, type=Config, dec_hook=_conceal)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise ConfigError(f"{path}: {problem.strerror}") from problem
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise ConfigError(f"{path}: not valid TOML: {problem}") from problem
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    overrides: dict[str, dict[str, Any]] = {}
-    for name, value in environ.items():
-        section, separator, key = name.removeprefix("ENTREPOT_").lower().partition("__")
-        if name.startswith("ENTREPOT_") and separator:
-            overrides.setdefault(section, {})[key] = value
-    return overrides
-
-
-def _convert(tree: dict[str, Any], where: str, *, strict: bool) -> Config:
+def _convert(tree: dict[str, Any], where: str) -> Config:
+    for key, sentence in UNSUPPORTED.items():
+        if isinstance(tree.get("storage"), dict) and key in tree["storage"]:
+            raise ConfigError(f"{where}: storage.{key}: {sentence}")
+    at: tuple[str, ...] = ()
     try:
-        return msgspec.convert(tree, Config, strict=strict)
+        # Entry by entry: inside a mapping msgspec's complaints do not name the key.
+        externals = tree.get("external_connections")
+        for name, entry in externals.items() if isinstance(externals, dict) else ():
+            at = ("external_connections", name)
+            msgspec.convert(entry, External)
+        at = ()
+        return msgspec.convert(tree, Config, dec_hook=_conceal)
     except msgspec.ValidationError as problem:
-        reason, _, place = str(problem).partition(" - at `$")
-        key = place.strip("`.") or "the file"
-        raise ConfigError(f"{where}: {key}: {reason[0].lower()}{reason[1:]}") from problem
+        raise ConfigError(f"{where}: {complaint(problem, at, tree)}") from None
 
 
-def _check(config: Config, where: str) -> None:
-    for name in config.external_connections:
-        if name not in CONNECTIONS:
-            raise ConfigError(
-                f'{where}: external_connections: expected one of {", ".join(CONNECTIONS)}, found "{name}"'
-            )
-    for domain in config.domains:
-        try:
-            domain_name(domain.name)
-            for repository in domain.repositories:
-                repository_name(repository.name)
-        except Invalid as problem:
-            raise ConfigError(f"{where}: domains.name: {problem}") from problem
-        _check_repositories(domain, where)
+def _overrides(
+    environ: Mapping[str, str], flags: Mapping[str, Any]
+) -> list[tuple[str, tuple[str, str], Any]]:
+    """(the variable or flag, (section, key), value), those that win last."""
+    names = sorted(name for name in environ if name.startswith(PREFIX) and "__" in name)
+    given: list[tuple[str, tuple[str, str], Any]] = []
+    for name in names:
+        section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+        given.append((name, (section, key), environ[name]))
+    for name, value in flags.items():
+        if value is not None:
+            given.append((f"--{name}", ("server", name), value))
+    return given
 
 
-def _check_repositories(domain: DomainSection, where: str) -> None:
-    names = [repository.name for repository in domain.repositories]
-    graph = {repository.name: repository.upstreams for repository in domain.repositories}
-    for repository in domain.repositories:
-        place = f"{where}: domains.{domain.name}.repositories.{repository.name}"
-        if names.count(repository.name) > 1:
-            raise ConfigError(f"{place}: the name stands there twice")
-        missing = [upstream for upstream in repository.upstreams if upstream not in graph]
-        if missing:
-            raise ConfigError(f'{place}.upstreams: there is no repository "{missing[0]}"')
-        if len(repository.upstreams) > 10:
-            raise ConfigError(f"{place}.upstreams: expected at most 10")
-        if repository.upstreams and repository.external_connection:
-            raise ConfigError(f"{place}: either upstreams or an external_connection, not both")
-        if repository.external_connection not in {None, *CONNECTIONS}:
-            raise ConfigError(
-                f"{place}.external_connection: expected one of {', '.join(CONNECTIONS)}, "
-                f'found "{repository.external_connection}"'
-            )
-        if _reaches(graph, repository.upstreams, repository.name):
-            raise ConfigError(f"{place}.upstreams: the repository would be upstream of itself")
+def _overridden(config: Config, name: str, key: tuple[str, str], value: Any) -> Config:
+    section, field = key
+    expected = type_at(key)
+    if not is_scalar(expected):
+        known = [
+            one for one in fields_of(type_at((section,))) if is_scalar(type_at((section, one)))
+        ]
+        hint = f"expected one of {', '.join(known)}" if known else "there is no such section"
+        raise ConfigError(f"{name}: no setting that a variable can hold; {hint}")
+    try:
+        changed = msgspec.convert({field: value}, type(getattr(config, section)), strict=False)
+    except msgspec.ValidationError:
+        raise ConfigError(f"{name}: {mismatch(expected, value)}") from None
+    replaced = msgspec.structs.replace(getattr(config, section), **{field: getattr(changed, field)})
+    return msgspec.structs.replace(config, **{section: replaced})
 
 
-def _reaches(graph: Mapping[str, list[str]], start: list[str], goal: str) -> bool:
-    seen: set[str] = set()
-    waiting = list(start)
-    while waiting:
-        name = waiting.pop()
-        if name == goal:
-            return True
-        if name not in seen:
-            seen.add(name)
-            waiting += graph.get(name, [])
-    return False
+def _with_secrets(auth: Auth, where: str) -> Auth:
+    """The credentials with their secrets, those that lie in files included."""
+    credentials = []
+    for number, credential in enumerate(auth.credentials):
+        key = f"{where}: auth.credentials[{number}]"
+        given, file = credential.secret_access_key, credential.secret_access_key_file
+        if (given is None) == (file is None):
+            raise ConfigError(f"{key}: expected either secret_access_key or secret_access_key_file")
+        secret = given or Secret(_first_line(Path(file or ""), f"{key}.secret_access_key_file"))
+        if not secret.reveal():
+            raise ConfigError(f"{key}: the secret is empty")
+        credentials.append(msgspec.structs.replace(credential, secret_access_key=secret))
+    return msgspec.structs.replace(auth, credentials=credentials)
+
+
+def _first_line(path: Path, key: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except UnicodeDecodeError as problem:
+        raise ConfigError(f"{key}: {path}: not UTF-8") from problem
+    except OSError as problem:
+        raise ConfigError(f"{key}: {path}: {problem.strerror}") from problem
+
+
+def _conceal(kind: type, value: object) -> object:
+    if kind is not Secret or not isinstance(value, str):
+        raise TypeError(f"expected a text for a {kind.__name__}")
+    return Secret(value)
+
+
+def _reveal(value: object) -> object:
+    assert isinstance(value, Secret), "the tree holds nothing else of our own"
+    return value.reveal()

@@ -9,11 +9,10 @@ import signal
 from collections.abc import Iterator
 from typing import Any, Final
 
-import msgspec
 import uvicorn
 
 from proxy.app import WORKER_CONFIG, create_app
-from proxy.config import Config
+from proxy.config import Config, to_environment
 
 DRAIN_S: Final = 30
 KEEP_ALIVE_S: Final = 75
@@ -32,7 +31,7 @@ def serve(config: Config) -> None:
         "timeout_graceful_shutdown": DRAIN_S,
     }
     if config.server.workers > 1:
-        os.environ[WORKER_CONFIG] = msgspec.json.encode(config).decode()
+        os.environ[WORKER_CONFIG] = to_environment(config)
         uvicorn.run(
             "proxy.app:create_app_from_environment",
             factory=True,
