@@ -14,7 +14,6 @@ import fcntl
 import hashlib
 import os
 import re
-import time
 import uuid
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,6 @@ from storage.errors import StorageUnavailable
 from storage.records import Blob, DomainId, Instant, Sha256
 
 THREADS: Final = 8  # hashing and writing release the interpreter's lock
-NEW_S: Final = 60  # how long an empty file may belong to a writer that is about to lock it
 INLINE: Final = 256 << 10  # bytes that are read at once without asking whether the disk is quick
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _NAME: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
@@ -87,8 +85,14 @@ class IncomingFile:
         self._hashes = {name: hashlib.new(name) for name in {"sha256", *digests}}
         self.place = str(uuid.uuid4())
         self.path = store.incoming / self.place
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        # No sweep may come between making the file and locking it: see `FileBlobStore._sweep`.
+        gate = os.open(store.incoming, os.O_RDONLY)
+        try:
+            fcntl.flock(gate, fcntl.LOCK_SH)
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        finally:
+            os.close(gate)
         self.size = 0
         self._blob: Blob | None = None
 
@@ -232,7 +236,12 @@ class FileBlobStore:
         return await asyncio.to_thread(self._sweep)
 
     def _sweep(self) -> int:
-        return sum(_remove_abandoned(path) for path in list(self.incoming.iterdir()))
+        gate = os.open(self.incoming, os.O_RDONLY)
+        try:
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            return sum(_remove_abandoned(path) for path in list(self.incoming.iterdir()))
+        finally:
+            os.close(gate)
 
     async def check(self) -> None:
         """Writes and removes a probe."""
@@ -278,10 +287,6 @@ def _remove_abandoned(path: Path) -> bool:
     except BlockingIOError:
         return False
     else:
-        # A writer that has just made its file has not locked it yet: an empty one gets a minute.
-        facts = os.fstat(descriptor)
-        if facts.st_size == 0 and time.time() - facts.st_mtime < NEW_S:
-            return False
         path.unlink(missing_ok=True)
         return True
     finally:
