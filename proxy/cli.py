@@ -45,13 +45,16 @@ def serve(path: Path | None, host: str | None, port: int | None, workers: int | 
     from proxy.serving import serve as run  # noqa: PLC0415 - other commands need no server
 
     config = _load(path, host=host, port=port, workers=workers)
-    configure()
+    configure(config.log.format, config.log.level)
     click.echo(f"entrepot serves {config.public_url}", err=True)
     for domain in config.domains:
         for repository in domain.repositories:
-            url = f"{config.public_url}/d/{domain.name}/pypi/{repository.name}/simple/"
+            place = f"{domain.name}/{repository.name}"
+            base = f"{config.public_url}/d/{domain.name}"
             click.echo(
-                f"  {domain.name}/{repository.name}: pip install --index-url {url}", err=True
+                f"  {place}: pip install --index-url {base}/pypi/{repository.name}/simple/ …\n"
+                f"  {place}: npm install --registry {base}/npm/{repository.name}/ …",
+                err=True,
             )
     run(config)
 

@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
-from storage.records import Content, PackageFormat, PackageRef, Record
+from storage.records import Content, Instant, PackageFormat, PackageRef, Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,14 @@ class OfferedIndex:
     versions: tuple[Offered, ...]
     tags: dict[str, str]  # only tags whose target is among the versions
     facts: tuple[bytes, ...]  # of each connection that contributes, nearest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """A document for clients, and when what it says last changed."""
+
+    body: bytes
+    modified: Instant | None = None
 
 
 class Format(Protocol):

@@ -1,14 +1,71 @@
-"""Logs: events with fields, one JSON object a line."""
+"""Events and metrics: their names, their labels, and where they go. No label holds the name of a package."""
 
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
 
 _OWN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+SHARED_METRICS: Final = "PROMETHEUS_MULTIPROC_DIR"  # set before the first import of this module
+
+REQUESTS: Final = Counter(
+    "entrepot_requests_total",
+    "Requests of package managers, by format, method, status and where the answer came from.",
+    ["format", "method", "status", "source"],
+)
+DURATION: Final = Histogram(
+    "entrepot_request_duration_seconds",
+    "From the first byte of a request to the last byte of its answer.",
+    ["format"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+SENT: Final = Counter("entrepot_sent_bytes_total", "Bytes of answers, by format.", ["format"])
+UPSTREAM: Final = Counter(
+    "entrepot_upstream_requests_total",
+    "Questions to external connections, by connection and outcome.",
+    ["connection", "outcome"],
+)
+STALE: Final = Counter(
+    "entrepot_stale_answers_total",
+    "Old indexes served because their external connection could not be asked.",
+    ["connection"],
+)
+CUT: Final = Counter(
+    "entrepot_cut_answers_total", "Answers that were cut because their bytes could not be verified."
+)
+PAGES_BYTES: Final = Gauge(
+    "entrepot_pages_bytes", "Rendered pages held in memory.", multiprocess_mode="livesum"
+)
+INDEXES_BYTES: Final = Gauge(
+    "entrepot_indexes_bytes", "Upstream indexes held in memory.", multiprocess_mode="livesum"
+)
+DOWNLOADS: Final = Gauge(
+    "entrepot_downloads", "Downloads in progress.", multiprocess_mode="livesum"
+)
+
+
+def exposition() -> tuple[bytes, str]:
+    """All metrics, of all workers, as Prometheus text, with its media type."""
+    registry = REGISTRY
+    if SHARED_METRICS in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
 class JsonLines(logging.Formatter):
@@ -21,14 +78,30 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "event": record.getMessage(),
         }
-        line |= {name: value for name, value in vars(record).items() if name not in _OWN}
+        line |= _fields(record)
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
         return msgspec.json.encode(line, enc_hook=str).decode()
 
 
-def configure() -> None:
-    """Sends all events to standard error."""
+class TextLines(logging.Formatter):
+    """A record for a person at a terminal: time, level, event, `field=value`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and a trace below it where there is one."""
+        at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
+        line = f"{at} {record.levelname.lower():7} {record.getMessage()} {fields}".rstrip()
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    return {name: value for name, value in vars(record).items() if name not in _OWN}
+
+
+def configure(format: str, level: str) -> None:
+    """Sends events of this level and above to standard error, as `json`, `text`, or by what it is (`auto`)."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    as_text = format == "text" or (format == "auto" and sys.stderr.isatty())
+    handler.setFormatter(TextLines() if as_text else JsonLines())
+    logging.basicConfig(level=level.upper(), handlers=[handler])

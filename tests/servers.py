@@ -27,6 +27,8 @@ anonymous = "{anonymous}"
 fresh_s = {fresh_s}
 [external_connections."public:pypi"]
 url = "{upstream}/simple/"
+[external_connections."public:npmjs"]
+url = "{upstream}/npm/"
 [[domains]]
 name = "acme"
 [[domains.repositories]]
@@ -37,10 +39,13 @@ name = "tools"
 upstreams = ["shared"]
 [[domains.repositories]]
 name = "shared"
-upstreams = ["pypi-store"]
+upstreams = ["pypi-store", "npm-store"]
 [[domains.repositories]]
 name = "pypi-store"
 external_connection = "public:pypi"
+[[domains.repositories]]
+name = "npm-store"
+external_connection = "public:npmjs"
 """
 
 
@@ -70,6 +75,9 @@ class Entrepot:
 
     def index(self, repository: str = "team") -> str:
         return f"{self.url}/d/acme/pypi/{repository}/simple/"
+
+    def npm(self, repository: str = "team") -> str:
+        return f"{self.url}/d/acme/npm/{repository}/"
 
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
@@ -109,6 +117,21 @@ class Entrepot:
             with answer:
                 return Reply(answer.code, lower(answer.headers), answer.read())
 
+    def token(self, principal: str, domain: str = "acme") -> str:
+        command = [
+            sys.executable,
+            "-m",
+            "proxy",
+            "token",
+            "--config",
+            self.folder / "entrepot.toml",
+        ]
+        command += ["--domain", domain, "--principal", principal]
+        root = Path(__file__).parents[1]
+        return subprocess.run(
+            command, cwd=root, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
     def held(self, name: str) -> dict[str, list[str]]:
         """Which repositories hold which versions of a package."""
         found: dict[str, list[str]] = {}
@@ -136,6 +159,16 @@ def free_port() -> int:
 
 def clean_environment() -> dict[str, str]:
     """The environment without any package manager's settings."""
-    prefixes = ("PIP_", "UV_", "VIRTUAL_ENV", "ENTREPOT_")
+    prefixes = (
+        "PIP_",
+        "UV_",
+        "VIRTUAL_ENV",
+        "ENTREPOT_",
+        "npm_",
+        "NPM_",
+        "YARN_",
+        "POETRY_",
+        "PDM_",
+    )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
     return kept | {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1"}

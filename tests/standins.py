@@ -1,4 +1,4 @@
-"""A stand-in for PyPI: a real HTTP server on loopback, scripted by tests while it serves."""
+"""A stand-in for PyPI and the npm registry: a real HTTP server on loopback, scripted while it serves."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import base64
 import hashlib
 import io
 import json
+import tarfile
 import threading
 import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 
 def wheel(name: str, version: str, *, requires: tuple[str, ...] = (), padding: int = 0) -> bytes:
@@ -36,6 +38,33 @@ def wheel(name: str, version: str, *, requires: tuple[str, ...] = (), padding: i
     return packed.getvalue()
 
 
+def tarball(name: str, version: str, manifest: dict, *, padding: int = 0) -> bytes:
+    """An installable npm package with one module."""
+    files = {
+        "package/package.json": json.dumps(manifest).encode(),
+        "package/index.js": f"module.exports = {json.dumps(f'{name} {version}')}\n".encode()
+        + b"/" * padding,
+    }
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for path, content in files.items():
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
+
+
+@dataclass
+class Packed:
+    """One version of an npm package."""
+
+    manifest: dict
+    content: bytes
+    served: bytes
+    published: str
+    path: str
+
+
 @dataclass
 class Offer:
     """One file on a project's page."""
@@ -45,6 +74,7 @@ class Offer:
     served: bytes
     yanked: bool | str = False
     sidecar: bytes | None = None
+    provenance: bytes | None = None
 
 
 @dataclass
@@ -52,6 +82,9 @@ class Registry:
     """What the stand-in offers, and what it was asked."""
 
     projects: dict[str, list[Offer]] = field(default_factory=dict)
+    packages: dict[str, dict[str, Packed]] = field(default_factory=dict)  # npm: name → version
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    documents: dict[str, bytes] = field(default_factory=dict)  # npm: path → what lies there
     asked: Counter[str] = field(default_factory=Counter)
     status: int = 200  # of every answer; anything else is a fault
     login_page: bool = False
@@ -83,6 +116,62 @@ class Registry:
         self.projects.setdefault(name, []).append(offer)
         return offer
 
+    def packs(
+        self,
+        name: str,
+        version: str,
+        *,
+        dependencies: dict[str, str] | None = None,
+        published: str = "2020-01-02T03:04:05.678Z",
+        padding: int = 0,
+        lies: bool = False,
+        path: str = "",
+        dist: dict | None = None,
+        **members: object,
+    ) -> Packed:
+        manifest = {"name": name, "version": version, "main": "index.js", **members}
+        if dependencies:
+            manifest["dependencies"] = dependencies
+        content = tarball(name, version, manifest, padding=padding)
+        file = path or f"{name}/-/{name.rpartition('/')[2]}-{version}.tgz"
+        manifest |= {
+            "_id": f"{name}@{version}",
+            "readme": "nobody reads this",
+            "dist": {
+                "tarball": f"{self.url}/npm/{file}",
+                "integrity": "sha512-"
+                + base64.b64encode(hashlib.sha512(content).digest()).decode(),
+                "shasum": hashlib.sha1(content).hexdigest(),
+                **(dist or {}),
+            },
+        }
+        packed = Packed(
+            manifest=manifest,
+            content=content,
+            served=content[:-1] + b"?" if lies else content,
+            published=published,
+            path=file,
+        )
+        self.packages.setdefault(name, {})[version] = packed
+        self.tags.setdefault(name, {})["latest"] = version
+        return packed
+
+    def packument(self, name: str) -> bytes:
+        versions = self.packages[name]
+        times = {version: packed.published for version, packed in versions.items()}
+        return json.dumps(
+            {
+                "_id": name,
+                "_rev": "3-abc",
+                "name": name,
+                "dist-tags": self.tags[name],
+                "versions": {version: packed.manifest for version, packed in versions.items()},
+                "time": {"created": min(times.values()), "modified": max(times.values()), **times},
+                "readme": "# hello",
+                "users": {"somebody": True},
+            }
+        ).encode()
+
     def page(self, name: str) -> bytes:
         files = [
             {
@@ -95,6 +184,9 @@ class Registry:
                 "core-metadata": {"sha256": hashlib.sha256(offer.sidecar).hexdigest()}
                 if offer.sidecar
                 else False,
+                "provenance": f"{self.url}/files/{offer.name}.provenance"
+                if offer.provenance
+                else None,
             }
             for offer in self.projects[name]
         ]
@@ -117,9 +209,14 @@ class _Handler(BaseHTTPRequestHandler):
         registry = self.registry
         registry.asked[self.path] += 1
         if registry.status != 200:
-            return self._send(b"fault", "text/plain", registry.status)
-        if registry.login_page:
-            return self._send(b"<html><form><input></form></html>", "text/html")
+            self._send(b"fault", "text/plain", registry.status)
+        elif registry.login_page:
+            self._send(b"<html><form><input></form></html>", "text/html")
+        else:
+            self._answer()
+
+    def _answer(self) -> None:
+        registry = self.registry
         parts = self.path.strip("/").split("/")
         if parts[0] == "simple" and parts[-1] in registry.projects:
             if registry.html_only:
@@ -129,6 +226,8 @@ class _Handler(BaseHTTPRequestHandler):
             )
         if parts[0] == "files":
             return self._send_file(parts[-1])
+        if parts[0] == "npm":
+            return self._send_npm(unquote("/".join(parts[1:])))
         return self._send(b"not here", "text/plain", 404)
 
     def _send_file(self, name: str) -> None:
@@ -136,9 +235,23 @@ class _Handler(BaseHTTPRequestHandler):
             for offer in offers:
                 if offer.name == name:
                     return self._send(offer.served, "application/octet-stream", slowly=True)
+                if f"{offer.name}.provenance" == name and offer.provenance is not None:
+                    return self._send(offer.provenance, "application/json")
                 if f"{offer.name}.metadata" == name and offer.sidecar is not None:
                     return self._send(offer.sidecar, "text/plain")
         return self._send(b"not here", "text/plain", 404)
+
+    def _send_npm(self, path: str) -> None:
+        registry = self.registry
+        if path in registry.packages:
+            return self._send(registry.packument(path), "application/json", etag=True)
+        for versions in registry.packages.values():
+            for packed in versions.values():
+                if packed.path == path:
+                    return self._send(packed.served, "application/octet-stream", slowly=True)
+        if path in registry.documents:
+            return self._send(registry.documents[path], "application/json")
+        return self._send(b'{"error":"not_found"}', "application/json", 404)
 
     def _send(
         self, body: bytes, kind: str, status: int = 200, *, etag: bool = False, slowly: bool = False

@@ -20,6 +20,7 @@ from storage.records import Instant, PackageFormat
 if TYPE_CHECKING:
     from proxy.flows.downloads import Downloads
     from proxy.flows.indexes import IndexCache
+    from proxy.flows.pages import PageCache
     from proxy.flows.places import Places
 
 Clock = Callable[[], Instant]
@@ -44,6 +45,7 @@ class Depot:
     downloads: Downloads
     places: Places
     indexes: IndexCache
+    pages: PageCache
     clock: Clock
     process: str  # names this process among those that share the catalogue
 

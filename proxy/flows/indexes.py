@@ -15,6 +15,7 @@ import msgspec
 from proxy.errors import Failed, Invalid, UpstreamCorrupt
 from proxy.flows.depot import Depot
 from proxy.format import Connection, UpstreamAnswer, UpstreamIndex
+from proxy.observe import STALE
 from proxy.rules import freshness
 from proxy.upstream.client import Absent, NotModified
 from storage.catalogue import remembered
@@ -103,6 +104,7 @@ async def consult(
     except Failed as problem:
         if state is None:
             raise
+        STALE.labels(via.name).inc()
         log.warning(
             "index.served_stale",
             extra={"connection": via.name, "package": ref.name, "reason": str(problem)},

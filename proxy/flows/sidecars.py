@@ -58,10 +58,11 @@ async def _fetch(depot: Depot, wanted: Wanted, located: Located, sidecar: Sideca
     domain, source = wanted.place.domain.id, located.asset.sha256
     name = located.holding.origin.connection if isinstance(located, HeldBy) else located.connection
     via = depot.connections.get(name or "")
-    if sidecar.url is not None and source is not None and via is not None:
+    if sidecar.url is not None and via is not None:
         found = await _from_registry(depot, domain, via, sidecar)
         if found is not None:
-            await depot.catalogue.note(sidecars.insert, domain, source, sidecar.kind, found)
+            if source is not None:  # npm's tarballs have none before they are stored
+                await depot.catalogue.note(sidecars.insert, domain, source, sidecar.kind, found)
             return found
     # The registry has none: it is read out of the bytes, which stay without anybody retaining them.
     if isinstance(located, HeldBy) and located.holding.stored:

@@ -18,6 +18,7 @@ from yarl import URL
 
 from proxy.errors import NotFound, UpstreamCorrupt, UpstreamUnavailable
 from proxy.format import Connection, UpstreamAnswer, UpstreamRequest
+from proxy.observe import UPSTREAM
 from proxy.upstream.addresses import PublicResolver, is_trusted, refusal
 from proxy.upstream.breaker import Breaker
 
@@ -190,6 +191,7 @@ class UpstreamClient:
         except BaseException as problem:
             if isinstance(problem, UpstreamUnavailable):
                 breaker.failed(self._clock())
+                UPSTREAM.labels(via.name, "failed").inc()
                 log.warning(
                     "upstream.failed", extra={"connection": via.name, "reason": problem.reason}
                 )
@@ -197,6 +199,7 @@ class UpstreamClient:
                 breaker.succeeded()
             raise
         breaker.succeeded()
+        UPSTREAM.labels(via.name, str(answer.status)).inc()
         try:
             yield answer
         finally:

@@ -11,6 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from proxy.flows.depot import Depot
 from proxy.flows.downloads import PIECE, Download
+from proxy.web.edge import SOURCE
 from proxy.web.ranges import parse_range
 from storage.blobs import OpenBlob
 from storage.records import Asset, DomainId, Sha256
@@ -19,16 +20,19 @@ SMALL: Final = 256 << 10  # bytes that go out in one piece
 IMMUTABLE: Final = "max-age=31536000, immutable"
 
 
-def headers(asset: Asset, media_type: str) -> dict[str, str]:
+def headers(asset: Asset, media_type: str, source: str = "stored") -> dict[str, str]:
     """What every answer about an asset says; stored and arriving ones are alike."""
     found = {
+        SOURCE: source,
         "Content-Type": media_type,
         "Accept-Ranges": "bytes",
         "Cache-Control": IMMUTABLE,
         "X-Content-Type-Options": "nosniff",
     }
-    if asset.sha256 is not None:
-        found["ETag"] = f'"sha256:{asset.sha256}"'
+    # The strongest digest that was announced: an ETag is the same before and after the bytes are here.
+    strongest = next((name for name in ("sha512", "sha256") if name in asset.digests), None)
+    if strongest is not None:
+        found["ETag"] = f'"{strongest}:{asset.digests[strongest]}"'
     return found
 
 
@@ -104,7 +108,7 @@ async def answer_arriving(
 ) -> Response:
     """Bytes that are on their way, from the moment that the first may be sent."""
     await download.begun()
-    found = headers(asset, "application/octet-stream")
+    found = headers(asset, "application/octet-stream", "upstream")
     size = download.blob.size if download.blob else download.size
     span = None if size is None else wanted_range(request, found, size)
     start, end = span or (0, size)

@@ -11,8 +11,9 @@ from selectolax.lexbor import LexborHTMLParser
 
 from proxy.errors import Invalid
 from proxy.format import UpstreamAnswer, UpstreamIndex
-from proxy.formats.pypi.facts import FileFacts, ProjectFacts, parse_time
+from proxy.formats.pypi.facts import FileFacts, ProjectFacts
 from proxy.formats.pypi.names import PypiName, version_key, version_of
+from proxy.rules.instants import parse_instant
 from storage.records import Asset, Content
 
 JSON_TYPES: Final = frozenset({"application/vnd.pypi.simple.v1+json", "application/json"})
@@ -117,7 +118,7 @@ def _asset(file: _File, base: str) -> Asset | None:
         name=file.filename,
         digests=_digests(file.hashes),
         size=file.size,
-        published_at=parse_time(file.upload_time),
+        published_at=parse_instant(file.upload_time),
         facts=msgspec.json.encode(facts),
         url=url,
     )

@@ -9,18 +9,19 @@ from urllib.parse import quote
 
 import msgspec
 
-from proxy.format import OfferedIndex
-from proxy.formats.pypi.facts import ProjectFacts, read_file_facts, render_time
+from proxy.format import OfferedIndex, Rendered
+from proxy.formats.pypi.facts import ProjectFacts, read_file_facts
 from proxy.formats.pypi.names import sort_key
+from proxy.rules.instants import microseconds_utc
 from storage.records import Asset
 
 API_VERSION: Final = "1.4"
 WITHOUT_SIZES: Final = "1.0"  # from 1.1 on every file has a size
 
 
-def render_json(index: OfferedIndex, project_url: str) -> bytes:
+def json_page(index: OfferedIndex, project_url: str) -> Rendered:
     """The page in the form of PEP 691; `project_url` ends in a slash, file URLs lie below it."""
-    return msgspec.json.encode(page(index, project_url))
+    return Rendered(body=msgspec.json.encode(page(index, project_url)))
 
 
 def page(index: OfferedIndex, project_url: str) -> dict[str, Any]:
@@ -62,11 +63,13 @@ def _file(asset: Asset, url: str) -> dict[str, Any]:
     if asset.size is not None:
         file["size"] = asset.size
     if asset.published_at is not None:
-        file["upload-time"] = render_time(asset.published_at)
+        file["upload-time"] = microseconds_utc(asset.published_at)
     if facts.requires_python:
         file["requires-python"] = facts.requires_python
     if facts.core_metadata and asset.name.endswith(".whl"):
         file["core-metadata"] = facts.core_metadata
+    if facts.provenance:
+        file["provenance"] = f"{url}.provenance"
     file["yanked"] = facts.yanked
     return file
 
@@ -76,7 +79,7 @@ def _hashes(digests: dict[str, str]) -> dict[str, str]:
     return {"sha256": sha256} if sha256 else dict(digests)
 
 
-def render_html(index: OfferedIndex, project_url: str) -> bytes:
+def html_page(index: OfferedIndex, project_url: str) -> Rendered:
     """The page in the form of PEP 503: one anchor a line, `href` first, everything escaped."""
     found = page(index, project_url)
     name = escape(found["name"])
@@ -95,7 +98,7 @@ def render_html(index: OfferedIndex, project_url: str) -> bytes:
         "</html>",
         "",
     ]
-    return "\n".join(lines).encode()
+    return Rendered(body="\n".join(lines).encode())
 
 
 def _status_tags(status: dict[str, str]) -> Iterator[str]:
@@ -116,19 +119,22 @@ def _anchor(file: dict[str, Any]) -> str:
         value = "true" if announced is True else "=".join(next(iter(announced.items())))
         attributes.append(f'data-core-metadata="{escape(value)}"')
         attributes.append(f'data-dist-info-metadata="{escape(value)}"')
+    if file.get("provenance", "").startswith("https:"):  # as PEP 740 wants it in HTML
+        attributes.append(f'data-provenance="{escape(file["provenance"])}"')
     if file["yanked"] is not False:
         reason = "" if file["yanked"] is True else file["yanked"]
         attributes.append(f'data-yanked="{escape(reason)}"')
     return f"<a {' '.join(attributes)}>{escape(file['filename'])}</a><br>"
 
 
-def render_list_json(projects: list[str]) -> bytes:
+def json_list(projects: list[str]) -> Rendered:
     """The project list in the form of PEP 691."""
     found = [{"name": name} for name in projects]
-    return msgspec.json.encode({"meta": {"api-version": API_VERSION}, "projects": found})
+    document = {"meta": {"api-version": API_VERSION}, "projects": found}
+    return Rendered(body=msgspec.json.encode(document))
 
 
-def render_list_html(projects: list[str]) -> bytes:
+def html_list(projects: list[str]) -> Rendered:
     """The project list in the form of PEP 503."""
     lines = [
         "<!DOCTYPE html>",
@@ -138,4 +144,4 @@ def render_list_html(projects: list[str]) -> bytes:
         "</body></html>",
         "",
     ]
-    return "\n".join(lines).encode()
+    return Rendered(body="\n".join(lines).encode())

@@ -1,0 +1,161 @@
+"""What a repository offers for a package, rendered: kept in memory until something has changed.
+
+A page carries the stamp at which it was last seen to be true and the generation of its name. An unchanged
+stamp costs nothing, a changed one a look at the generation; only a changed generation renders anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from isal import igzip
+
+from proxy.flows.depot import Depot
+from proxy.flows.index import offered
+from proxy.flows.look import View, look
+from proxy.flows.places import Place, Surroundings
+from proxy.format import OfferedIndex, Rendered
+from storage.catalogue import packages
+from storage.catalogue.packages import Generation
+from storage.records import Instant, PackageRef, RepositoryId
+
+GZIP_LEVEL: Final = 2  # isal: ten times as fast as zlib's 6, a seventh larger
+GZIP_FROM: Final = 512  # bytes
+OVERHEAD: Final = 1_024  # bytes that a page costs besides its bodies
+
+Key = tuple[RepositoryId, PackageRef, str]
+Render = Callable[[OfferedIndex], Rendered]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A rendered document, ready to be sent."""
+
+    media_type: str
+    body: bytes
+    gzipped: bytes | None  # None: too small to be worth it
+    etag: str  # without quotes; depends on the form and on every byte
+    modified: Instant | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return len(self.body) + len(self.gzipped or b"") + OVERHEAD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """A page, and what it was made from."""
+
+    page: Page
+    stamp: int
+    surroundings: Surroundings
+    generation: Generation
+    failed: frozenset[str]  # connections that were missing when it was made
+    believed_until: Instant
+    stale: str | None
+
+
+class PageCache:
+    """The pages that were asked for last, bounded by their bytes."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.held_bytes = 0
+        self._held: OrderedDict[Key, _Kept] = OrderedDict()
+
+    def get(self, key: Key) -> _Kept | None:
+        """What is kept under a key."""
+        kept = self._held.get(key)
+        if kept is not None:
+            self._held.move_to_end(key)
+        return kept
+
+    def put(self, key: Key, kept: _Kept) -> None:
+        """Keeps a page, and lets go of those that were not asked for longest."""
+        old = self._held.pop(key, None)
+        self.held_bytes -= old.page.size if old else 0
+        if kept.page.size > self.limit_bytes:
+            return
+        self._held[key] = kept
+        self.held_bytes += kept.page.size
+        while self.held_bytes > self.limit_bytes:
+            _, dropped = self._held.popitem(last=False)
+            self.held_bytes -= dropped.page.size
+
+
+async def page(
+    depot: Depot, place: Place, ref: PackageRef, media_type: str, render: Render
+) -> tuple[Page, str | None]:
+    """The page in this form, and why it is an old one, as a sentence; None if it is not.
+
+    Raises:
+        NotFound: nobody on the walk knows the package.
+        UpstreamUnavailable, UpstreamCorrupt: nobody knows it, and a connection could not be asked.
+    """
+    key = (place.repository.id, ref, media_type)
+    kept = depot.pages.get(key)
+    if kept is not None and kept.surroundings is not place.surroundings:
+        kept = None
+    believed = kept is not None and depot.clock() < kept.believed_until
+    if kept is not None and believed and await _holds(depot, place, ref, key, kept):
+        return kept.page, kept.stale
+    stamp = depot.catalogue.stamp()
+    view = await look(depot, place, ref)
+    if kept is None or kept.generation != view.generation or kept.failed != view.failed.keys():
+        return await depot.background.join(
+            ("page", *key, view.generation, frozenset(view.failed)),
+            lambda: _make(depot, place, key, view=view, stamp=stamp, render=render),
+        )
+    kept = replace(kept, stamp=stamp, believed_until=view.believed_until, stale=view.stale)
+    depot.pages.put(key, kept)
+    return kept.page, kept.stale
+
+
+async def _holds(depot: Depot, place: Place, ref: PackageRef, key: Key, kept: _Kept) -> bool:
+    """Whether nothing has changed since the page was last seen to be true."""
+    stamp = depot.catalogue.stamp()
+    if stamp == kept.stamp:
+        return True
+    generation = await depot.catalogue.read(packages.generation, place.domain.id, ref)
+    if generation != kept.generation:
+        return False
+    depot.pages.put(key, replace(kept, stamp=stamp))
+    return True
+
+
+async def _make(
+    depot: Depot, place: Place, key: Key, *, view: View, stamp: int, render: Render
+) -> tuple[Page, str | None]:
+    _, ref, media_type = key
+    found = await offered(depot, place, ref, view)
+    made = await asyncio.to_thread(lambda: packed(render(found), media_type))
+    kept = _Kept(
+        page=made,
+        stamp=stamp,
+        surroundings=place.surroundings,
+        generation=view.generation,
+        failed=frozenset(view.failed),
+        believed_until=view.believed_until,
+        stale=view.stale,
+    )
+    depot.pages.put(key, kept)
+    return made, view.stale
+
+
+def packed(document: Rendered, media_type: str) -> Page:
+    """A document with its validator, compressed once. Takes a while for large ones: call it in a thread."""
+    digest = hashlib.sha256(media_type.encode() + document.body).hexdigest()
+    large = len(document.body) >= GZIP_FROM
+    return Page(
+        media_type=media_type,
+        body=document.body,
+        gzipped=igzip.compress(document.body, GZIP_LEVEL) if large else None,
+        etag=digest[:32],
+        modified=document.modified,
+    )

@@ -1,0 +1,1 @@
+"""npm: the registry protocol that npm, yarn, pnpm and bun speak."""

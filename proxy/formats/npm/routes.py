@@ -1,0 +1,210 @@
+"""What npm, yarn, pnpm and bun read: packuments, manifests, tarballs, attestations and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from starlette.responses import Response
+
+from proxy.errors import (
+    EntrepotError,
+    Invalid,
+    MethodUnsupported,
+    NotFound,
+    Unauthenticated,
+    UpstreamCorrupt,
+)
+from proxy.flows import fetch, sidecars
+from proxy.flows.depot import Depot
+from proxy.flows.fetch import Stored, Wanted
+from proxy.flows.index import offered
+from proxy.flows.look import look, walk_of
+from proxy.flows.pages import packed, page
+from proxy.format import OfferedIndex, Rendered, UpstreamAnswer, UpstreamRequest
+from proxy.formats.npm import names, negotiation, rendering
+from proxy.formats.npm.adapter import NPM
+from proxy.formats.npm.facts import read_dist_facts
+from proxy.formats.npm.negotiation import ABBREVIATED, FULL
+from proxy.web import assets, faults
+from proxy.web.admission import ANONYMOUS
+from proxy.web.edge import Call
+from proxy.web.pages import answer_page
+from storage.errors import StorageError
+from storage.records import PackageRef
+
+READING: Final = ("GET", "HEAD")
+PING: Final = ("-", "ping")
+NOTICE: Final = 200  # characters of a sentence in a header
+KEYS: Final = "-/npm/v1/keys"
+CHALLENGE: Final = 'Bearer realm="entrepot", Basic realm="entrepot"'
+
+
+class NpmEdge:
+    """See `proxy.web.edge.Edge`."""
+
+    format = NPM
+    open_to_all = frozenset({PING})
+
+    async def answer(self, depot: Depot, call: Call) -> Response:
+        """The answer to a request below `…/npm/{repository}/`."""
+        parts = "/".join(call.segments).split("/")
+        if call.request.method not in READING:
+            raise MethodUnsupported("this address can only be read", allowed=READING)
+        if parts in ([""], ["-"]):
+            return _json({"db_name": call.place.repository.name})
+        if parts[0] == "-":
+            return await _service(depot, call, parts[1:])
+        ref, rest = names.split_path(parts)
+        match rest:
+            case [] | [""]:
+                return await _packument(depot, call, ref)
+            case ["-", file]:
+                return await _tarball(depot, call, ref, file)
+            case ["-", scope, file] if scope == f"@{ref.namespace}":  # as npm itself publishes it
+                return await _tarball(depot, call, ref, file)
+            case [version]:
+                return await _manifest(depot, call, ref, version)
+        raise NotFound(f"{call.place} has nothing at this address; its registry is {call.base}")
+
+    def refuse(self, problem: EntrepotError | StorageError) -> Response:
+        """`{"error": …}`, and the same sentence where npm prints it before it judges the status."""
+        sentence = str(problem)
+        response = _json({"error": sentence, "message": sentence}, faults.status_of(problem))
+        response.headers.update(faults.headers_of(problem))
+        if isinstance(problem, Unauthenticated):
+            response.headers["WWW-Authenticate"] = CHALLENGE
+        if response.status_code in {400, 401, 403}:
+            shown = sentence.encode("latin-1", "replace").decode("latin-1")
+            response.headers["npm-notice"] = shown.replace("\n", " ")[:NOTICE]
+        return response
+
+
+async def _service(depot: Depot, call: Call, parts: list[str]) -> Response:
+    match parts:
+        case ["ping"]:
+            return _json({})
+        case ["whoami"]:
+            if call.principal == ANONYMOUS:
+                raise Unauthenticated("no authorization token was sent, so you are nobody")
+            return _json({"username": call.principal})
+        case ["package", *name, "dist-tags"]:
+            ref, rest = names.split_path(name or [""])
+            if not rest:
+                return _json(rendering.complete_tags(await _offered(depot, call, ref)))
+        case ["npm", "v1", "keys"]:
+            return await _keys(depot, call)
+        case ["npm", "v1", "attestations", *spec]:
+            return await _attestations(depot, call, "/".join(spec))
+    raise NotFound(f"entrepot does not offer /-/{'/'.join(parts)[:200]}")
+
+
+async def _packument(depot: Depot, call: Call, ref: PackageRef) -> Response:
+    form = negotiation.choose(call.request.headers.get("Accept", ""))
+    found, stale = await page(depot, call.place, ref, form, _renderer(form, call.base))
+    return answer_page(call.request, found, stale=stale)
+
+
+def _renderer(form: str, base: str) -> Callable[[OfferedIndex], Rendered]:
+    render = rendering.abbreviated if form == ABBREVIATED else rendering.full
+    return lambda index: render(index, base)
+
+
+async def _offered(depot: Depot, call: Call, ref: PackageRef) -> OfferedIndex:
+    view = await look(depot, call.place, ref)
+    return await offered(depot, call.place, ref, view)
+
+
+async def _manifest(depot: Depot, call: Call, ref: PackageRef, wanted: str) -> Response:
+    """One version, by its number or by a tag."""
+    index = await _offered(depot, call, ref)
+    version = rendering.complete_tags(index).get(wanted, wanted)
+    for found in index.versions:
+        if found.version == version:
+            manifest = rendering.manifest(ref, found, call.base)
+            return answer_page(call.request, packed(Rendered(body=manifest), FULL))
+    raise NotFound(f"{names.full_name(ref)} has no version or tag {wanted} in {call.place}")
+
+
+async def _tarball(depot: Depot, call: Call, ref: PackageRef, file: str) -> Response:
+    version = names.version_in(ref, file)
+    if version is not None:
+        try:
+            return await _bytes_of(depot, call, ref, version)
+        except NotFound:
+            # Old locks name tarballs as their registry kept them, by whatever convention.
+            version = await _version_kept_as(depot, call, ref, file)
+            if version is None:
+                raise
+    else:
+        version = await _version_kept_as(depot, call, ref, file)
+    if version is None:
+        raise NotFound(f"{names.full_name(ref)} has no tarball {file[:200]} in {call.place}")
+    return await _bytes_of(depot, call, ref, version)
+
+
+async def _bytes_of(depot: Depot, call: Call, ref: PackageRef, version: str) -> Response:
+    wanted = Wanted(place=call.place, ref=ref, version=version, asset=names.TARBALL)
+    domain = call.place.domain.id
+    if call.request.method == "HEAD":
+        located = await fetch.locate_asset(depot, wanted)
+        return assets.answer_head(call.request, located.asset)
+    opened = await fetch.open_asset(depot, wanted, principal=call.principal)
+    if isinstance(opened, Stored):
+        return await assets.answer_stored(depot, domain, call.request, opened.asset)
+    return await assets.answer_arriving(depot, domain, call.request, opened.asset, opened.download)
+
+
+async def _version_kept_as(depot: Depot, call: Call, ref: PackageRef, file: str) -> str | None:
+    """The version whose registry keeps its tarball under this name."""
+    for found in (await _offered(depot, call, ref)).versions:
+        asset = found.content.asset(names.TARBALL)
+        if asset is not None and (asset.url or "").endswith(f"/{file}"):
+            return found.version
+    return None
+
+
+async def _attestations(depot: Depot, call: Call, spec: str) -> Response:
+    name, at, version = spec.rpartition("@")
+    if not at or not name:
+        raise Invalid("attestations are asked for as {name}@{version}")
+    ref, rest = names.split_path(name.split("/"))
+    if rest:
+        raise Invalid("attestations are asked for as {name}@{version}")
+    wanted = Wanted(place=call.place, ref=ref, version=version, asset=names.TARBALL)
+    located = await fetch.locate_asset(depot, wanted)
+    url = read_dist_facts(located.asset.facts).attestations_url
+    if url is None:
+        raise NotFound(f"{names.full_name(ref)} {version} has no attestations")
+    document = await sidecars.fetch(
+        depot, wanted, located, sidecars.Sidecar(kind="attestations", url=url)
+    )
+    if call.request.method == "HEAD":
+        return assets.answer_head(call.request, document, FULL)
+    return await assets.answer_stored(
+        depot, call.place.domain.id, call.request, document, media_type=FULL
+    )
+
+
+async def _keys(depot: Depot, call: Call) -> Response:
+    """The keys that sign `dist.signatures`: those of the first connection on the way."""
+    walk = await walk_of(depot, call.place, names.reference("", "npm"))
+    if not walk.connections:
+        raise NotFound(f"{call.place} has no external connection whose registry signs packages")
+    via = depot.connections[walk.connections[0]]
+    answer = await depot.background.join(
+        ("npm keys", via.name),
+        lambda: depot.upstream.ask(via, UpstreamRequest(url=f"{via.url}{KEYS}")),
+    )
+    if not isinstance(answer, UpstreamAnswer):
+        raise NotFound(f"{via.name} does not sign packages")
+    try:
+        msgspec.json.decode(answer.body, type=dict[str, list[msgspec.Raw]])
+    except msgspec.DecodeError as problem:
+        raise UpstreamCorrupt(via.name, f"its keys are not readable: {problem}") from problem
+    return Response(answer.body, media_type=FULL)
+
+
+def _json(document: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(document) + b"\n", status, media_type=FULL)

@@ -1,0 +1,144 @@
+"""`/d/{domain}/{format}/{repository}/…` as plain ASGI: place, admission, the format's edge, one line in the log."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Message, Receive, Scope, Send
+
+from proxy.errors import EntrepotError, Invalid, NotFound
+from proxy.flows.depot import Depot
+from proxy.observe import CUT, DURATION, REQUESTS, SENT
+from proxy.web import admission, faults
+from proxy.web.edge import SOURCE, Call, Edge
+from storage.errors import StorageError
+
+log = logging.getLogger("entrepot.requests")
+
+MAX_PATH: Final = 2_048  # characters
+PREFIX: Final = "d"
+
+
+class DataPlane:
+    """Answers what package managers ask; failures in their own words."""
+
+    def __init__(self, edges: Iterable[Edge], *, public_url: str, anonymous: bool) -> None:
+        self._edges = {edge.format.name.value: edge for edge in edges}
+        self._public_url = public_url
+        self._anonymous = anonymous
+        self.depot: Depot | None = None  # set while the server runs
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, and its line in the log."""
+        request = Request(scope, receive)
+        request_id = uuid.uuid4().hex
+        started = time.perf_counter()
+        label, response = await self._answer(request)
+        response.headers["X-Request-Id"] = request_id
+        source = response.headers.get(SOURCE, "none")
+        sent = 0
+
+        async def counted(message: Message) -> None:
+            nonlocal sent
+            await send(message)
+            sent += len(message.get("body", b""))
+
+        try:
+            await response(scope, receive, counted)
+        except (EntrepotError, StorageError) as problem:
+            # The answer has begun: the connection is cut, so that no part is taken for the whole.
+            CUT.inc()
+            log.warning("request.cut", extra={"request_id": request_id, "reason": str(problem)})
+        took_s = time.perf_counter() - started
+        REQUESTS.labels(label, known_method(request.method), response.status_code, source).inc()
+        DURATION.labels(label).observe(took_s)
+        SENT.labels(label).inc(sent)
+        log.info(
+            "request.served",
+            extra={
+                "request_id": request_id,
+                "method": request.method,
+                "path": request.url.path[:MAX_PATH],
+                "status": response.status_code,
+                "duration_ms": round(took_s * 1000, 2),
+                "bytes": sent,
+                "source": source,
+            },
+        )
+
+    async def _answer(self, request: Request) -> tuple[str, Response]:
+        """The format's name and the answer."""
+        raw_path: bytes = request.scope["raw_path"]
+        edge = self._edges.get(b"".join(raw_path.split(b"/", 4)[3:4]).decode("latin-1"))
+        try:
+            if edge is None:
+                known = ", ".join(self._edges)
+                raise NotFound(
+                    "an address begins with /d/{domain}/{format}/{repository}/, "
+                    f"where the format is one of {known}"
+                )
+            segments = split_path(raw_path)
+            if len(segments) < 5:
+                raise NotFound("an address begins with /d/{domain}/{format}/{repository}/")
+            _, domain, _, repository, *rest = segments
+            response = await self._admit(edge, request, domain, repository, tuple(rest))
+        except (EntrepotError, StorageError) as problem:
+            response = _plain(problem) if edge is None else edge.refuse(problem)
+        return "none" if edge is None else edge.format.name.value, response
+
+    async def _admit(
+        self, edge: Edge, request: Request, domain: str, repository: str, rest: tuple[str, ...]
+    ) -> Response:
+        assert self.depot is not None, "opened by the lifespan"
+        principal = await admission.reader(
+            self.depot,
+            request.headers.get("Authorization"),
+            domain,
+            anonymous=self._anonymous or rest in edge.open_to_all,
+        )
+        call = Call(
+            request=request,
+            place=await self.depot.places.find(domain, repository),
+            segments=rest,
+            base=f"{self._public_url}/{PREFIX}/{domain}/{edge.format.name}/{repository}/",
+            principal=principal,
+        )
+        return await edge.answer(self.depot, call)
+
+
+def known_method(method: str) -> str:
+    """The method as a label: clients do not choose how many there are."""
+    return method if method in {"GET", "HEAD", "PUT", "POST", "DELETE"} else "other"
+
+
+def split_path(raw_path: bytes) -> list[str]:
+    """The segments of a path, each decoded once; an encoded slash stays within its segment.
+
+    Raises:
+        Invalid, NotFound: it is too long, not UTF-8, or a segment is a trick.
+    """
+    if len(raw_path) > MAX_PATH:
+        raise Invalid(f"the path is longer than {MAX_PATH} characters")
+    segments = []
+    for segment in raw_path.partition(b"?")[0].split(b"/")[1:]:
+        try:
+            text = unquote_to_bytes(segment).decode()
+        except UnicodeDecodeError as problem:
+            raise Invalid("the path is not UTF-8") from problem
+        if {".", ".."} & set(text.split("/")) or "\\" in text or not text.isprintable():
+            raise NotFound("there is nothing at this address")
+        segments.append(text)
+    return segments
+
+
+def _plain(problem: EntrepotError | StorageError) -> Response:
+    return PlainTextResponse(
+        f"{problem}\n", status_code=faults.status_of(problem), headers=faults.headers_of(problem)
+    )

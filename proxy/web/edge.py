@@ -1,0 +1,56 @@
+"""`Edge`: what the data plane of a package format offers to the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from proxy.errors import EntrepotError
+from proxy.flows.depot import Depot
+from proxy.flows.places import Place
+from proxy.format import Format
+from storage.errors import StorageError
+
+SOURCE: Final = "X-Entrepot-Source"  # where an answer came from: memory, stored, upstream, stale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """An admitted request below `/d/{domain}/{format}/{repository}/`."""
+
+    request: Request
+    place: Place
+    segments: tuple[
+        str, ...
+    ]  # of the path below, each decoded once; an encoded slash is still in it
+    base: str  # the repository's URL, with a slash at the end
+    principal: str
+
+
+class Edge(Protocol):
+    """One package format's routes, and its way of saying no."""
+
+    @property
+    def format(self) -> Format:
+        """What the format knows."""
+        ...
+
+    @property
+    def open_to_all(self) -> frozenset[tuple[str, ...]]:
+        """Paths below a repository, as segments, that need no credential."""
+        ...
+
+    async def answer(self, depot: Depot, call: Call) -> Response:
+        """The answer; what goes wrong is raised.
+
+        Raises:
+            EntrepotError, StorageError: as `refuse` understands.
+        """
+        ...
+
+    def refuse(self, problem: EntrepotError | StorageError) -> Response:
+        """A failure in the form that this format's clients show to their users."""
+        ...

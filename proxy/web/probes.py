@@ -1,0 +1,51 @@
+"""`/healthz`, `/readyz`, `/metrics`: what an orchestrator and a scraper ask."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from proxy import observe
+from proxy.flows.depot import Depot
+from storage.errors import StorageError
+
+PATIENCE_S: Final = 5
+
+
+def routes(depot: Callable[[], Depot | None]) -> list[Route]:
+    """The probes of a server whose depot this is; None while it starts or stops."""
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(_: Request) -> Response:
+        present = depot()
+        if present is None:
+            return JSONResponse({"status": "starting"}, status_code=503)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await present.catalogue.check()
+                await present.blobs.check()
+        except (StorageError, TimeoutError) as problem:
+            return JSONResponse({"status": "unready", "reason": str(problem)}, status_code=503)
+        return JSONResponse({"status": "ready"})
+
+    async def metrics(_: Request) -> Response:
+        present = depot()
+        if present is not None:
+            observe.PAGES_BYTES.set(present.pages.held_bytes)
+            observe.INDEXES_BYTES.set(present.indexes.held_bytes)
+            observe.DOWNLOADS.set(len(present.downloads))
+        body, media_type = await asyncio.to_thread(observe.exposition)
+        return Response(body, headers={"Content-Type": media_type})
+
+    return [
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/metrics", metrics),
+    ]
