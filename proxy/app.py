@@ -21,6 +21,7 @@ from proxy.flows.downloads import Downloads
 from proxy.flows.indexes import IndexCache
 from proxy.flows.pages import PageCache
 from proxy.flows.places import Places
+from proxy.flows.stored import StoredAssets
 from proxy.format import Connection
 from proxy.formats import INSTALLED
 from proxy.observe import configure
@@ -88,6 +89,7 @@ async def open_depot(config: Config) -> AsyncIterator[Depot]:
                 places=Places(storage.catalogue),
                 indexes=IndexCache(config.cache.pages_bytes // 2),
                 pages=PageCache(config.cache.pages_bytes // 2),
+                stored=StoredAssets(storage.catalogue),
                 clock=system_clock,
                 process=str(uuid.uuid4()),
             )

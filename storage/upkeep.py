@@ -10,7 +10,7 @@ from typing import Final
 from storage import Storage
 from storage.blobs import OpenBlob
 from storage.catalogue import Transaction, blobs, domains
-from storage.records import Blob, Domain, DomainId, Instant, RevisionId
+from storage.records import Blob, Domain, DomainId, Instant, RevisionId, Sha256
 
 PAGE: Final = 500
 PIECE: Final = 1 << 20
@@ -52,11 +52,16 @@ async def check(storage: Storage, *, repair: bool = False) -> list[Fault]:
                 if what is not None:
                     faults.append(Fault(domain=domain.name, what=f"blob {blob.sha256} {what}"))
                     if repair:
-                        await storage.catalogue.write(blobs.forget, domain.id, blob.sha256)
+                        await storage.catalogue.write(_forget_damaged, domain.id, blob.sha256)
                         await storage.blobs.delete(domain.id, blob.sha256)
             after = page[-1].sha256
         faults += await storage.catalogue.scan(_dangling, domain)
     return faults
+
+
+async def _forget_damaged(tx: Transaction, domain: DomainId, sha256: Sha256) -> None:
+    await blobs.forget(tx, domain, sha256)
+    await domains.raise_generation(tx, domain)  # running servers believe that it is stored
 
 
 async def _damage(storage: Storage, domain: DomainId, blob: Blob) -> str | None:

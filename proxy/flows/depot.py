@@ -13,15 +13,17 @@ from proxy.rules.freshness import Limits
 from proxy.rules.resolution import OriginGuard
 from proxy.upstream.client import UpstreamClient
 from storage import Storage
-from storage.blobs import BlobStore
+from storage.blobs import BlobStore, OpenBlob
 from storage.catalogue import Catalogue
-from storage.records import Instant, PackageFormat
+from storage.errors import BlobCorrupt
+from storage.records import DomainId, Instant, PackageFormat, Sha256
 
 if TYPE_CHECKING:
     from proxy.flows.downloads import Downloads
     from proxy.flows.indexes import IndexCache
     from proxy.flows.pages import PageCache
     from proxy.flows.places import Places
+    from proxy.flows.stored import StoredAssets
 
 Clock = Callable[[], Instant]
 
@@ -46,6 +48,7 @@ class Depot:
     places: Places
     indexes: IndexCache
     pages: PageCache
+    stored: StoredAssets
     clock: Clock
     process: str  # names this process among those that share the catalogue
 
@@ -56,6 +59,20 @@ class Depot:
     @property
     def blobs(self) -> BlobStore:
         return self.storage.blobs
+
+    def open_stored(self, domain: DomainId, sha256: Sha256) -> OpenBlob:
+        """The bytes of a blob that the catalogue has.
+
+        Raises:
+            BlobCorrupt: they are gone.
+        """
+        try:
+            return self.blobs.open(domain, sha256)
+        except FileNotFoundError:
+            raise BlobCorrupt(
+                f"the bytes {sha256} are missing from the blob store; "
+                "`entrepot check --repair` has them fetched anew"
+            ) from None
 
     def connections_of(self, format: PackageFormat) -> set[str]:
         """The external connections that serve a format."""

@@ -26,7 +26,7 @@ from proxy.rules.resolution import (
     Walk,
     locate,
 )
-from storage.catalogue import Transaction, revisions, versions
+from storage.catalogue import Transaction, packages, revisions, versions
 from storage.catalogue.events import Change
 from storage.catalogue.versions import Retention
 from storage.records import (
@@ -173,10 +173,18 @@ async def open_asset(depot: Depot, wanted: Wanted, *, principal: str) -> Stored 
     Raises:
         NotFound, UpstreamUnavailable, UpstreamCorrupt: as `locate_asset`.
     """
+    key = (wanted.place.repository.id, wanted.ref, wanted.version, wanted.asset)
+    held = await depot.stored.find(wanted.place.domain.id, key)
+    if held is not None:
+        return Stored(asset=held)
+    stamp = depot.catalogue.stamp()
+    generation = await depot.catalogue.read(packages.generation, wanted.place.domain.id, wanted.ref)
     located = await locate_asset(depot, wanted)
     if isinstance(located, HeldBy) and located.holding.stored:
         if located.retain_in:
             await _retain_held(depot, wanted, located, principal)
+        else:
+            depot.stored.keep(key, stamp, generation, located.asset)
         return Stored(asset=located.asset)
     return Arriving(
         asset=located.asset, download=_download(depot, wanted, located, principal=principal)

@@ -6,6 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -15,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from proxy.errors import EntrepotError, Invalid, NotFound
 from proxy.flows.depot import Depot
-from proxy.observe import CUT, DURATION, REQUESTS, SENT
+from proxy.observe import CUT, count_request
 from proxy.web import admission, faults
 from proxy.web.edge import SOURCE, Call, Edge
 from storage.errors import StorageError
@@ -57,15 +58,14 @@ class DataPlane:
             CUT.inc()
             log.warning("request.cut", extra={"request_id": request_id, "reason": str(problem)})
         took_s = time.perf_counter() - started
-        REQUESTS.labels(label, known_method(request.method), response.status_code, source).inc()
-        DURATION.labels(label).observe(took_s)
-        SENT.labels(label).inc(sent)
+        method = known_method(request.method)
+        count_request(label, method, response.status_code, source, took_s=took_s, sent_bytes=sent)
         log.info(
             "request.served",
             extra={
                 "request_id": request_id,
                 "method": request.method,
-                "path": request.url.path[:MAX_PATH],
+                "path": scope["path"][:MAX_PATH],
                 "status": response.status_code,
                 "duration_ms": round(took_s * 1000, 2),
                 "bytes": sent,
@@ -118,7 +118,8 @@ def known_method(method: str) -> str:
     return method if method in {"GET", "HEAD", "PUT", "POST", "DELETE"} else "other"
 
 
-def split_path(raw_path: bytes) -> list[str]:
+@lru_cache(maxsize=8_192)
+def split_path(raw_path: bytes) -> tuple[str, ...]:
     """The segments of a path, each decoded once; an encoded slash stays within its segment.
 
     Raises:
@@ -135,7 +136,7 @@ def split_path(raw_path: bytes) -> list[str]:
         if {".", ".."} & set(text.split("/")) or "\\" in text or not text.isprintable():
             raise NotFound("there is nothing at this address")
         segments.append(text)
-    return segments
+    return tuple(segments)
 
 
 def _plain(problem: EntrepotError | StorageError) -> Response:

@@ -70,9 +70,9 @@ class PypiEdge:
 
 
 async def _project(depot: Depot, call: Call, raw_name: str) -> Response:
-    name, url = names.normalise(raw_name), call.request.url
-    if raw_name != name or not url.path.endswith("/"):
-        query = f"?{url.query}" if url.query else ""
+    name = names.normalise(raw_name)
+    if raw_name != name or call.segments[-1]:
+        query = f"?{call.request.url.query}" if call.request.url.query else ""
         return RedirectResponse(f"{call.base}simple/{name}/{query}", 301)
     form = _form(call.request)
     render = rendering.json_page if form is MediaType.JSON else rendering.html_page
@@ -85,7 +85,7 @@ async def _project(depot: Depot, call: Call, raw_name: str) -> Response:
 
 def _form(request: Request) -> MediaType:
     """The form that the client wants; `?format=` is for people and beats the header."""
-    wanted = request.query_params.get("format")
+    wanted = request.query_params.get("format") if request.scope["query_string"] else None
     return negotiation.choose(wanted or request.headers.get("Accept"))
 
 
