@@ -9,7 +9,16 @@ from pathlib import Path
 
 import click
 
-from proxy.config import Config, ConfigError, load
+from proxy.auth import admin_key
+from proxy.config import (
+    Config,
+    ConfigError,
+    Credential,
+    Secret,
+    is_embedded,
+    load,
+    with_credential,
+)
 from proxy.errors import Invalid
 from proxy.rules.names import domain_name, principal_arn
 
@@ -45,6 +54,8 @@ def serve(path: Path | None, host: str | None, port: int | None, workers: int | 
     from proxy.serving import serve as run  # noqa: PLC0415 - other commands need no server
 
     config = _load(path, host=host, port=port, workers=workers)
+    if is_embedded(path):
+        config = _with_administrator(config)
     configure(config.log.format, config.log.level)
     click.echo(f"entrepot serves {config.public_url}", err=True)
     for domain in config.domains:
@@ -57,6 +68,24 @@ def serve(path: Path | None, host: str | None, port: int | None, workers: int | 
                 err=True,
             )
     run(config)
+
+
+def _with_administrator(config: Config) -> Config:
+    """The embedded default knows one access key more: its administrator's."""
+    folder = Path(config.storage.path)
+    try:
+        key = admin_key.ensure(folder)
+    except (admin_key.BadAdminFile, OSError) as problem:
+        click.echo(str(problem), err=True)
+        sys.exit(2)
+    click.echo(f"the administrator's access key is in {folder / admin_key.FILE}", err=True)
+    administrator = Credential(
+        principal=f"arn:aws:iam::{config.server.account}:user/admin",
+        access_key_id=key.id,
+        secret_access_key=Secret(key.secret),
+        admin=True,
+    )
+    return with_credential(config, administrator)
 
 
 @main.command()

@@ -15,18 +15,20 @@ from typing import Any, Final
 import msgspec
 
 from proxy.config_checks import CONNECTIONS, complaints
-from proxy.config_tree import Auth, Config, External, Secret
+from proxy.config_tree import Auth, Config, Credential, External, Secret
 from proxy.config_words import complaint, fields_of, is_scalar, mismatch, type_at
 
 __all__ = [
     "CONNECTIONS",
     "Config",
     "ConfigError",
+    "Credential",
     "Secret",
     "from_environment",
     "is_embedded",
     "load",
     "to_environment",
+    "with_credential",
 ]
 
 FILE: Final = "entrepot.toml"
@@ -80,6 +82,12 @@ def load(
     for place, sentence in complaints(config):
         raise ConfigError(f"{origins.get(place) or f'{where}: {place}'}: {sentence}")
     return msgspec.structs.replace(config, auth=_with_secrets(config.auth, where))
+
+
+def with_credential(config: Config, credential: Credential) -> Config:
+    """The configuration with one credential more."""
+    auth = msgspec.structs.replace(config.auth, credentials=[*config.auth.credentials, credential])
+    return msgspec.structs.replace(config, auth=auth)
 
 
 def to_environment(config: Config) -> str:
