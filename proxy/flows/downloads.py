@@ -13,11 +13,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
-from typing import Final
+from typing import Final, Protocol
 
 from proxy.errors import EntrepotError, Overloaded
 from proxy.flows.background import Background
-from storage.blobs import BlobStore, IncomingBlob
+from storage.blobs import BlobStore
 from storage.errors import StorageError
 from storage.records import Blob, DomainId
 
@@ -31,6 +31,14 @@ Completion = Callable[[Blob], Awaitable[None]]
 Produce = Callable[["Download"], Awaitable[Blob]]
 
 
+class Growing(Protocol):
+    """Bytes that are written but not verified."""
+
+    async def read_partial(self, offset: int, length: int) -> bytes:
+        """At most `length` bytes from `offset`; none if they cannot be had any more."""
+        ...
+
+
 class Download:
     """One asset on its way in; `blob` or `failure` is the verdict."""
 
@@ -38,7 +46,7 @@ class Download:
         self.key = key
         self.size: int | None = None  # bytes, as announced; None until known
         self.available = 0  # bytes that have arrived
-        self.source: IncomingBlob | None = None
+        self.source: Growing | None = None
         self.blob: Blob | None = None
         self.failure: BaseException | None = None
         self._changed = asyncio.Event()
@@ -113,7 +121,10 @@ class Download:
             if position >= ready or self.source is None:
                 await self._changed.wait()
                 continue
-            piece = self.source.read_partial(position, min(PIECE, ready - position))
+            piece = await self.source.read_partial(position, min(PIECE, ready - position))
+            if not piece:  # the file has just gone: the verdict comes
+                await self._changed.wait()
+                continue
             position += len(piece)
             yield piece
         self._raise_failure()

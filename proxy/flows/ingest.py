@@ -7,11 +7,11 @@ import logging
 from dataclasses import dataclass
 from typing import BinaryIO, Final, cast
 
-from proxy.errors import UpstreamCorrupt
+from proxy.errors import UpstreamCorrupt, UpstreamUnavailable
 from proxy.flows.depot import Depot
 from proxy.flows.downloads import Download
 from proxy.format import Connection
-from storage.blobs import IncomingBlob
+from storage.blobs import IncomingBlob, OpenBlob
 from storage.catalogue import blobs, leases, sidecars
 from storage.errors import StorageUnavailable
 from storage.records import Asset, Blob, DomainId, Instant, PackageFormat, Sha256
@@ -36,73 +36,92 @@ class Source:
     asset: Asset
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One asset to bring in, for all who follow the download."""
+
+    depot: Depot
+    domain: DomainId
+    source: Source
+    download: Download
+    key: str  # of the lease
+
+    async def take(self, place: str, *, note: str) -> bool:
+        """Whether this process does the work, writing to this place."""
+        now = self.depot.clock()
+        return await self.depot.catalogue.note(
+            leases.take,
+            self.key,
+            owner=self.owner(place),
+            until=Instant(now + LEASE_S * SECOND),
+            now=now,
+            note=note,
+        )
+
+    def owner(self, place: str) -> str:
+        return f"{self.depot.process} {place}"
+
+
 async def ingest(depot: Depot, domain: DomainId, source: Source, download: Download) -> Blob:
-    """Fetches an asset, or waits for the process of this machine that does; its stored blob.
+    """Fetches an asset, or follows the process of this machine that does; its stored blob.
 
     Raises:
         UpstreamUnavailable, UpstreamCorrupt: it could not be fetched, or is not what the index says.
     """
     asset = source.asset
-    key = f"download {domain} {asset.sha256 or asset.url}"
     download.size = asset.size
+    key = f"download {domain} {asset.sha256 or asset.url}"
+    job = _Job(depot=depot, domain=domain, source=source, download=download, key=key)
+    digests = frozenset(asset.digests) & VERIFIED
     while True:
-        async with depot.blobs.create(
-            domain, digests=frozenset(asset.digests) & VERIFIED
-        ) as incoming:
-            if await _take(depot, key, incoming.place, note=incoming.place):
-                download.source = incoming
-                return await _fetch_leased(depot, domain, source, download, key)
-        found = await _wait_for_other(depot, domain, key)
+        async with depot.blobs.create(domain, digests=digests) as incoming:
+            if await job.take(incoming.place, note=_note(incoming.place, asset.size)):
+                return await _fetch_leased(job, incoming)
+        found = await _follow_other(job)
         if found is not None:
             return found
+        if download.available:
+            # Whoever follows has bytes of a file that came to nothing: no other may be put behind them.
+            raise UpstreamUnavailable(source.via.name, "the download broke off; ask again")
+        await asyncio.sleep(POLL_S)
 
 
-async def _fetch_leased(
-    depot: Depot, domain: DomainId, source: Source, download: Download, key: str
-) -> Blob:
-    incoming = download.source
-    assert incoming is not None, "set by `ingest`"
-    place = incoming.place
+def _note(place: str, size: int | None) -> str:
+    """What other processes need to follow: where the file grows, and its size in bytes once known."""
+    return place if size is None else f"{place} {size}"
+
+
+async def _fetch_leased(job: _Job, incoming: IncomingBlob) -> Blob:
+    place, depot = incoming.place, job.depot
 
     async def renew() -> None:
         while True:
             await asyncio.sleep(RENEW_S)
-            await _take(depot, key, place, note=place)
+            await job.take(place, note=_note(place, job.download.size))
 
     renewal = depot.background.start(renew(), name="renew a lease")
     try:
-        blob = await _fetch(depot, domain, source, download)
+        blob = await _fetch(job, incoming)
     except BaseException:
         renewal.cancel()
-        await depot.catalogue.note(leases.release, key, owner=_owner(depot, place))
+        await depot.catalogue.note(leases.release, job.key, owner=job.owner(place))
         raise
     renewal.cancel()
-    # Whoever waits in another process reads the digest here; gc removes the row.
-    await _take(depot, key, place, note=f"{DONE}{blob.sha256}")
+    # Whoever follows in another process reads the digest here; gc removes the row.
+    await job.take(place, note=f"{DONE}{blob.sha256}")
     return blob
 
 
-def _owner(depot: Depot, place: str) -> str:
-    return f"{depot.process} {place}"
-
-
-async def _take(depot: Depot, key: str, place: str, *, note: str) -> bool:
-    now = depot.clock()
-    until = Instant(now + LEASE_S * SECOND)
-    return await depot.catalogue.note(
-        leases.take, key, owner=_owner(depot, place), until=until, now=now, note=note
-    )
-
-
-async def _fetch(depot: Depot, domain: DomainId, source: Source, download: Download) -> Blob:
-    via, asset = source.via, source.asset
-    incoming = download.source
-    assert incoming is not None, "set by `ingest`"
+async def _fetch(job: _Job, incoming: IncomingBlob) -> Blob:
+    depot, via, asset, download = job.depot, job.source.via, job.source.asset, job.download
     async with depot.upstream.open_file(via, asset.url or "") as file:
         if asset.size is not None and file.size not in {None, asset.size}:
             reason = f"{asset.name} has {file.size} bytes, its index says {asset.size}"
             raise UpstreamCorrupt(via.name, reason)
-        download.size = file.size if asset.size is None else asset.size
+        if asset.size is None and file.size is not None:
+            download.size = file.size
+            await job.take(incoming.place, note=_note(incoming.place, file.size))
+        download.source = incoming
         async for chunk in file.chunks():
             await incoming.write(chunk)
             if asset.size is not None and incoming.size > asset.size:
@@ -111,8 +130,8 @@ async def _fetch(depot: Depot, domain: DomainId, source: Source, download: Downl
             download.progressed(incoming.size)
     blob = await incoming.finish()
     _verify(via, asset, blob)
-    await store(depot, domain, incoming)
-    await _keep_sidecars(depot, domain, source, blob)
+    await store(depot, job.domain, incoming)
+    await _keep_sidecars(depot, job.domain, job.source, blob)
     return blob
 
 
@@ -162,13 +181,44 @@ async def _keep_sidecars(depot: Depot, domain: DomainId, source: Source, blob: B
         await depot.catalogue.note(sidecars.insert, domain, blob.sha256, kind, kept.sha256)
 
 
-async def _wait_for_other(depot: Depot, domain: DomainId, key: str) -> Blob | None:
-    """The blob that another process stores meanwhile; None if that gave up or died."""
-    while True:
-        lease = await depot.catalogue.read(leases.find, key)
-        if lease is None or lease.until < depot.clock():
-            return None
-        if lease.note.startswith(DONE):
-            sha256 = Sha256(lease.note.removeprefix(DONE))
-            return await depot.catalogue.read(blobs.find, domain, sha256)
-        await asyncio.sleep(POLL_S)
+async def _follow_other(job: _Job) -> Blob | None:
+    """The blob that another process of this machine stores meanwhile; None if that gave up or died.
+
+    Its file is followed as it grows, so that clients of this process get their first bytes as early.
+    """
+    depot, download = job.depot, job.download
+    partial: OpenBlob | None = None
+    try:
+        while True:
+            lease = await depot.catalogue.read(leases.find, job.key)
+            if lease is None or lease.until < depot.clock():
+                return None
+            if lease.note.startswith(DONE):
+                sha256 = Sha256(lease.note.removeprefix(DONE))
+                return await depot.catalogue.read(blobs.find, job.domain, sha256)
+            place, _, size = lease.note.partition(" ")
+            if size:  # before it is known, no answer can begin
+                download.size = int(size)
+                partial = partial or depot.blobs.open_partial(place)
+            if partial is not None:
+                download.source = _Elsewhere(partial)
+                download.progressed(partial.size)
+            await asyncio.sleep(POLL_S)
+    finally:
+        download.source = None
+        if partial is not None:
+            partial.close()
+
+
+class _Elsewhere:
+    """A file that another process is writing, as a follower reads it."""
+
+    def __init__(self, partial: OpenBlob) -> None:
+        self._partial = partial
+
+    async def read_partial(self, offset: int, length: int) -> bytes:
+        """Bytes that are written but not verified; none when the file has just been closed."""
+        try:
+            return await self._partial.read(offset, length)
+        except OSError:
+            return b""

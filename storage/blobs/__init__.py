@@ -25,7 +25,7 @@ class IncomingBlob(Protocol):
         """Appends; hashing and writing happen off the event loop."""
         ...
 
-    def read_partial(self, offset: int, length: int) -> bytes:
+    async def read_partial(self, offset: int, length: int) -> bytes:
         """Bytes that are written but not yet verified, for followers of the same download."""
         ...
 

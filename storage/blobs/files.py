@@ -108,7 +108,7 @@ class IncomingFile:
             raise _unavailable(problem) from problem
         self.size += len(chunk)
 
-    def read_partial(self, offset: int, length: int) -> bytes:
+    async def read_partial(self, offset: int, length: int) -> bytes:
         """Bytes that are written but not verified."""
         return os.pread(self._descriptor, min(length, max(self.size - offset, 0)), offset)
 

@@ -88,7 +88,9 @@ async def test_a_growing_blob_can_be_followed_by_its_place(storage: Storage) -> 
         try:
             assert partial.size == 5
             await arriving.write(b" world")
-            assert await partial.read(0, 100) == arriving.read_partial(0, 100) == b"hello world"
+            assert (
+                await partial.read(0, 100) == await arriving.read_partial(0, 100) == b"hello world"
+            )
         finally:
             partial.close()
     assert storage.blobs.open_partial(arriving.place) is None
