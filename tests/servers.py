@@ -132,6 +132,19 @@ class Entrepot:
             command, cwd=root, check=True, capture_output=True, text=True
         ).stdout.strip()
 
+    def check(self) -> tuple[int, str]:
+        """The exit code and the output of `entrepot check`."""
+        line = [sys.executable, "-m", "proxy", "check", "--config", self.folder / "entrepot.toml"]
+        root = Path(__file__).parents[1]
+        done = subprocess.run(line, cwd=root, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    def peak_bytes(self) -> int:
+        """The most memory that the process has had resident."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
     def held(self, name: str) -> dict[str, list[str]]:
         """Which repositories hold which versions of a package."""
         found: dict[str, list[str]] = {}
