@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -14,6 +14,7 @@ from proxy.flows.downloads import Download
 from proxy.flows.ingest import Source, ingest
 from proxy.flows.look import look, walk_of
 from proxy.flows.places import Place
+from proxy.rules.refreshing import same_bytes
 from proxy.rules.resolution import (
     Absent,
     Ask,
@@ -26,6 +27,7 @@ from proxy.rules.resolution import (
     Walk,
     locate,
 )
+from proxy.upstream.client import FileGone
 from storage.catalogue import Transaction, packages, revisions, versions
 from storage.catalogue.events import Change
 from storage.catalogue.versions import Retention
@@ -208,7 +210,17 @@ def _download(depot: Depot, wanted: Wanted, located: Located, *, principal: str 
         )
     source = Source(via=via, format=wanted.ref.format, asset=asset)
     key = (domain, asset.sha256 or asset.url)
-    download = depot.downloads.join(key, lambda running: ingest(depot, domain, source, running))
+
+    async def produce(running: Download) -> Blob:
+        try:
+            return await ingest(depot, domain, source, running)
+        except FileGone:
+            moved = await _moved(depot, wanted, source)
+            if moved is None:
+                raise
+            return await ingest(depot, domain, moved, running)
+
+    download = depot.downloads.join(key, produce)
     if principal is not None:
         repositories = tuple(repository.id for repository in located.retain_in)
         version = (wanted.ref, wanted.version, repositories)
@@ -216,6 +228,19 @@ def _download(depot: Depot, wanted: Wanted, located: Located, *, principal: str 
             version, lambda blob: _keep(depot, wanted, located, blob, principal=principal)
         )
     return download
+
+
+async def _moved(depot: Depot, wanted: Wanted, source: Source) -> Source | None:
+    """Where the registry keeps the same bytes now, if its index names another place."""
+    via, domain = source.via, wanted.place.domain.id
+    answer = await indexes.consult(depot, domain, via, wanted.ref, lacking=True)
+    index = await indexes.load(depot, domain, via, wanted.ref, answer.state)
+    key = depot.formats[wanted.ref.format].version_key(wanted.version)
+    listing = None if index is None else _find(depot, wanted, index.versions, key)
+    listed = listing and listing.content.asset(wanted.asset)
+    if not listed or listed.url == source.asset.url or not same_bytes(listed, source.asset):
+        return None
+    return replace(source, asset=msgspec.structs.replace(source.asset, url=listed.url))
 
 
 async def _keep(

@@ -383,3 +383,24 @@ def test_many_clients_of_one_cold_tarball_are_one_upstream_request(
         client.join(60)
     assert found == [packed.manifest["dist"]["shasum"]] * 40
     assert registry.asked["/npm/anvil/-/anvil-1.0.0.tgz"] == 1
+
+
+def test_a_tarball_that_has_moved_is_found_where_it_is_now(
+    start: Callable[..., Entrepot], registry: Registry
+) -> None:
+    server = start(fresh_s=300)
+    packed = registry.packs("anvil", "1.0.0")
+    url = packument(server, "anvil")["versions"]["1.0.0"]["dist"]["tarball"]
+    packed.path = "elsewhere/anvil.tgz"
+    packed.manifest["dist"]["tarball"] = f"{registry.url}/npm/{packed.path}"
+    time.sleep(1.1)  # a registry is asked at most once a second for what is missing
+    assert server.get(url).body == packed.content
+
+
+def test_a_tarball_that_is_gone_is_not_found(server: Entrepot, registry: Registry) -> None:
+    packed = registry.packs("anvil", "1.0.0")
+    url = packument(server, "anvil")["versions"]["1.0.0"]["dist"]["tarball"]
+    packed.path = "nowhere"
+    reply = server.get(url)
+    assert reply.status == 404 and "no longer has" in json.loads(reply.body)["error"]
+    assert server.held("anvil") == {}
