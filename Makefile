@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help check format lint types layers test
+.PHONY: help check format lint types layers test lock
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -25,3 +25,10 @@ layers: ## who may import whom
 
 test: ## all tests
 	$(PYTHON) -m pytest
+
+LOCK := $(PYTHON) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-find-links --all-extras pyproject.toml
+
+lock: ## pin what pyproject.toml asks for
+	$(LOCK) -o requirements.lock
+	$(LOCK) --group test -o requirements-test.lock
