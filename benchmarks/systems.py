@@ -62,7 +62,10 @@ class System:
     # what all of them do
     def published_wheels(self, simple: str, project: str) -> dict[str, tuple[str, dict[str, str]]]:
         headers = {"Accept": load.JSON_FIRST, "Accept-Encoding": "gzip"}
-        return {"index": (f"{simple}{project}/", headers), "wheel": (self.links(project, simple)[-1], {})}
+        return {
+            "index": (f"{simple}{project}/", headers),
+            "wheel": (self.links(project, simple)[-1], {}),
+        }
 
     def start(self) -> None:
         shutil.rmtree(self.work, ignore_errors=True)
@@ -101,10 +104,17 @@ class System:
         else:
             found = re.findall(r'href="([^"#]+)', page.body.decode())
         found = [urljoin(url, link).split("#")[0] for link in found if ".whl" in link]
-        return sorted(found, key=lambda link: [int(n) for n in re.findall(r"\d+", link.rsplit("/", 1)[1].split("-")[1])])
+        return sorted(
+            found,
+            key=lambda link: [
+                int(n) for n in re.findall(r"\d+", link.rsplit("/", 1)[1].split("-")[1])
+            ],
+        )
 
     def tarball(self, package: str) -> str:
-        doc = json.loads(load.get_ok(self.npm + quote(package, safe="@"), {"Accept": load.ABBREVIATED}).body)
+        doc = json.loads(
+            load.get_ok(self.npm + quote(package, safe="@"), {"Accept": load.ABBREVIATED}).body
+        )
         return doc["versions"][doc["dist-tags"]["latest"]]["dist"]["tarball"]
 
 
@@ -126,7 +136,10 @@ class NginxStatic(System):
         return f"http://127.0.0.1:{self.npm_port}/"
 
     def links(self, project: str, simple: str = "") -> list[str]:
-        return [link.replace(self.upstream.url_pypi, self.base) for link in super().links(project, simple)]
+        return [
+            link.replace(self.upstream.url_pypi, self.base)
+            for link in super().links(project, simple)
+        ]
 
     def tarball(self, package: str) -> str:
         return super().tarball(package).replace(self.upstream.url_npm + "/", self.npm)
@@ -170,8 +183,20 @@ class NginxCache(System):
         """
         )
         for kind, port, origin, variant, types in (
-            ("pypi", self.port, self.upstream.url_pypi, "$simple", "application/vnd.pypi.simple.v1+json text/html"),
-            ("npm", self.npm_port, self.upstream.url_npm, "$packument", "application/json application/vnd.npm.install-v1+json"),
+            (
+                "pypi",
+                self.port,
+                self.upstream.url_pypi,
+                "$simple",
+                "application/vnd.pypi.simple.v1+json text/html",
+            ),
+            (
+                "npm",
+                self.npm_port,
+                self.upstream.url_npm,
+                "$packument",
+                "application/json application/vnd.npm.install-v1+json",
+            ),
         ):
             mime = types.replace(" text/html", "")
             files = "location /files/" if kind == "pypi" else "location ~ /-/"
@@ -211,9 +236,19 @@ class Devpi(System):
         api = f"http://127.0.0.1:{self.backend_port}"
         login = load.get(f"{api}/+login", method="POST", body=b'{"user":"root","password":"root"}')
         token = json.loads(login.body)["result"]["password"]
-        self.auth = {"X-Devpi-Auth": base64.b64encode(f"root:{token}".encode()).decode(), "Content-Type": "application/json"}
-        mirror = {"type": "mirror", "mirror_url": f"{self.upstream.url_pypi}/simple/", "mirror_use_external_urls": False}
-        for index, body in (("pypi", mirror), ("hosted", {"type": "stage", "bases": [], "volatile": True})):
+        self.auth = {
+            "X-Devpi-Auth": base64.b64encode(f"root:{token}".encode()).decode(),
+            "Content-Type": "application/json",
+        }
+        mirror = {
+            "type": "mirror",
+            "mirror_url": f"{self.upstream.url_pypi}/simple/",
+            "mirror_use_external_urls": False,
+        }
+        for index, body in (
+            ("pypi", mirror),
+            ("hosted", {"type": "stage", "bases": [], "volatile": True}),
+        ):
             reply = load.get(f"{api}/root/{index}", self.auth, "PUT", json.dumps(body).encode())
             if reply.status != 200:
                 raise RuntimeError(reply.body.decode())
@@ -225,7 +260,9 @@ class Devpi(System):
     def publish(self, name: str, version: str) -> None:
         filename, data, _ = catalogue.wheel(name, version)
         url = f"http://127.0.0.1:{self.backend_port}/root/hosted/"
-        publish.python_upload(url, filename, name, version, data, {"X-Devpi-Auth": self.auth["X-Devpi-Auth"]})
+        publish.python_upload(
+            url, filename, name, version, data, {"X-Devpi-Auth": self.auth["X-Devpi-Auth"]}
+        )
 
     def published(self, project: str):
         return self.published_wheels(f"{self.base}/root/hosted/+simple/", project)
@@ -311,13 +348,22 @@ class Verdaccio(System):
     name, formats, publishes = "verdaccio", ("npm",), True
 
     def available(self) -> bool:
-        return bool(self.peers and (self.peers / "verdaccio/node_modules/verdaccio/bin/verdaccio").exists())
+        return bool(
+            self.peers and (self.peers / "verdaccio/node_modules/verdaccio/bin/verdaccio").exists()
+        )
 
     def launch(self) -> None:
         config = {
             "storage": str(self.work / "storage"),
             "auth": {"htpasswd": {"file": str(self.work / "htpasswd"), "max_users": 10}},
-            "uplinks": {"up": {"url": self.upstream.url_npm + "/", "maxage": "24h", "cache": True, "timeout": "120s"}},
+            "uplinks": {
+                "up": {
+                    "url": self.upstream.url_npm + "/",
+                    "maxage": "24h",
+                    "cache": True,
+                    "timeout": "120s",
+                }
+            },
             "packages": {
                 "grown-*": {"access": "$all", "publish": "$all"},
                 "**": {"access": "$all", "publish": "$all", "proxy": "up"},
@@ -341,7 +387,11 @@ class Entrepot(System):
     """The project, through a repository that has both proxying repositories as upstreams."""
 
     name, formats, publishes = "entrepot", ("pypi", "npm"), True
-    account, key, secret = "111122223333", "AKIABENCHBENCHBENCH0", "bench-secret-bench-secret-bench-secret-0"
+    account, key, secret = (
+        "111122223333",
+        "AKIABENCHBENCHBENCH0",
+        "bench-secret-bench-secret-bench-secret-0",
+    )
 
     def available(self) -> bool:
         return shutil.which("entrepot") is not None
@@ -388,13 +438,24 @@ external_connection = "public:npmjs"
             time.sleep(0.1)
 
         principal = f"arn:aws:iam::{self.account}:user/admin"
-        command = ["entrepot", "token", "--config", self.work / "entrepot.toml", "--domain", "bench", "--principal", principal]
+        command = [
+            "entrepot",
+            "token",
+            "--config",
+            self.work / "entrepot.toml",
+            "--domain",
+            "bench",
+            "--principal",
+            principal,
+        ]
         token = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
         self.auth = {"Authorization": "Basic " + base64.b64encode(f"aws:{token}".encode()).decode()}
 
     def publish(self, name: str, version: str) -> None:
         filename, data, _ = catalogue.wheel(name, version)
-        publish.python_upload(f"{self.base}/d/bench/pypi/team/", filename, name, version, data, self.auth)
+        publish.python_upload(
+            f"{self.base}/d/bench/pypi/team/", filename, name, version, data, self.auth
+        )
 
     @property
     def simple(self) -> str:
@@ -405,10 +466,27 @@ external_connection = "public:npmjs"
         return f"{self.base}/d/bench/npm/team/"
 
 
-ALL = [Direct, NginxStatic, NginxCache, Devpi, DevpiNginx, Pypiserver, Proxpi, SimpleRepositoryServer, Verdaccio, Entrepot]
+ALL = [
+    Direct,
+    NginxStatic,
+    NginxCache,
+    Devpi,
+    DevpiNginx,
+    Pypiserver,
+    Proxpi,
+    SimpleRepositoryServer,
+    Verdaccio,
+    Entrepot,
+]
 
 
-def choose(names: list[str] | None, work: Path, upstream: Upstream, peers: Path | None, cpus: str | None = None) -> list[System]:
+def choose(
+    names: list[str] | None,
+    work: Path,
+    upstream: Upstream,
+    peers: Path | None,
+    cpus: str | None = None,
+) -> list[System]:
     """The systems asked for, or all; the absent ones are named and left out."""
     chosen = []
     for kind in ALL:

@@ -6,14 +6,13 @@ import os
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.config import Config, from_environment
+from proxy.config import Config, from_environment, storage_settings
 from proxy.flows.background import Background
 from proxy.flows.declare import declare_domain
 from proxy.flows.depot import Depot, system_clock
@@ -32,7 +31,6 @@ from proxy.upstream.defaults import FORMATS, default_url
 from proxy.web import probes
 from proxy.web.data_plane import DataPlane
 from storage import open_storage
-from storage.settings import StorageSettings
 
 WORKER_CONFIG: Final = "_ENTREPOT_WORKER_CONFIG"  # how a worker process learns the configuration
 
@@ -61,7 +59,7 @@ def limits_of(config: Config) -> UpstreamLimits:
 @asynccontextmanager
 async def open_depot(config: Config) -> AsyncIterator[Depot]:
     """Everything that requests need, opened in order and closed in reverse."""
-    storage = await open_storage(StorageSettings(path=Path(config.storage.path)))
+    storage = await open_storage(storage_settings(config))
     try:
         await storage.blobs.sweep()
         for domain in config.domains:

@@ -17,6 +17,7 @@ from proxy.config import (
     Secret,
     is_embedded,
     load,
+    storage_settings,
     with_credential,
 )
 from proxy.errors import Invalid
@@ -113,9 +114,8 @@ async def _issue(config: Config, domain: str, principal: str, duration_s: int) -
     from proxy.flows.depot import system_clock  # noqa: PLC0415
     from proxy.web.admission import issue  # noqa: PLC0415
     from storage import open_storage  # noqa: PLC0415
-    from storage.settings import StorageSettings  # noqa: PLC0415
 
-    storage = await open_storage(StorageSettings(path=Path(config.storage.path)))
+    storage = await open_storage(storage_settings(config))
     try:
         return await issue(
             storage.catalogue,
@@ -141,9 +141,8 @@ def check(path: Path | None, *, repair: bool) -> None:
 
 async def _check(config: Config, *, repair: bool) -> list[str]:
     from storage import open_storage, upkeep  # noqa: PLC0415
-    from storage.settings import StorageSettings  # noqa: PLC0415
 
-    storage = await open_storage(StorageSettings(path=Path(config.storage.path)))
+    storage = await open_storage(storage_settings(config))
     try:
         return [str(fault) for fault in await upkeep.check(storage, repair=repair)]
     finally:
@@ -161,9 +160,8 @@ def gc(path: Path | None, *, dry_run: bool) -> None:
 async def _collect(config: Config, *, dry_run: bool) -> str:
     from proxy.flows.depot import system_clock  # noqa: PLC0415
     from storage import open_storage, upkeep  # noqa: PLC0415
-    from storage.settings import StorageSettings  # noqa: PLC0415
 
-    storage = await open_storage(StorageSettings(path=Path(config.storage.path)))
+    storage = await open_storage(storage_settings(config))
     try:
         found = await upkeep.collect_garbage(
             storage, dry_run=dry_run, grace_s=GRACE_S, now=system_clock()

@@ -17,6 +17,7 @@ import msgspec
 from proxy.config_checks import CONNECTIONS, complaints
 from proxy.config_tree import Auth, Config, Credential, External, Secret
 from proxy.config_words import complaint, fields_of, is_scalar, mismatch, type_at
+from storage.settings import StorageSettings
 
 __all__ = [
     "CONNECTIONS",
@@ -27,6 +28,7 @@ __all__ = [
     "from_environment",
     "is_embedded",
     "load",
+    "storage_settings",
     "to_environment",
     "with_credential",
 ]
@@ -48,7 +50,6 @@ EMBEDDED: Final[dict[str, Any]] = {
 }
 # The contract has keys for these; saying "unknown key" would send the operator looking for a typo.
 UNSUPPORTED: Final = {
-    "catalogue": "a catalogue in PostgreSQL is not supported in this version",
     "blobs": "blobs in an object store are not supported in this version",
     "s3": "blobs in an object store are not supported in this version",
 }
@@ -82,6 +83,12 @@ def load(
     for place, sentence in complaints(config):
         raise ConfigError(f"{origins.get(place) or f'{where}: {place}'}: {sentence}")
     return msgspec.structs.replace(config, auth=_with_secrets(config.auth, where))
+
+
+def storage_settings(config: Config) -> StorageSettings:
+    """What storage wants to be told."""
+    section = config.storage
+    return StorageSettings(path=Path(section.path), catalogue=section.catalogue or None)
 
 
 def with_credential(config: Config, credential: Credential) -> Config:

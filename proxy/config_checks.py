@@ -24,6 +24,7 @@ def complaints(config: Config) -> Iterator[Complaint]:
     """Everything that is wrong although each value alone is well-formed, in the order of the tree."""
     yield from _numbers(config)
     yield from _addresses(config)
+    yield from _storage(config)
     yield from _credentials(config)
     yield from _connections(config)
     seen: set[str] = set()
@@ -53,6 +54,12 @@ def _addresses(config: Config) -> Iterator[Complaint]:
             "server.public_url",
             _wrong_url(url),
         )
+
+
+def _storage(config: Config) -> Iterator[Complaint]:
+    scheme = config.storage.catalogue.partition("://")[0]
+    if config.storage.catalogue and scheme not in {"postgresql", "postgres"}:
+        yield "storage.catalogue", "expected a URL like postgresql://user@host/database"
 
 
 def _credentials(config: Config) -> Iterator[Complaint]:

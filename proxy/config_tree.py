@@ -61,6 +61,7 @@ class StorageSection(_Section, frozen=True, kw_only=True):
     """Where it keeps things."""
 
     path: Annotated[str, Meta(min_length=1)] = "entrepot-data"
+    catalogue: str = ""  # a URL like postgresql://…; empty: SQLite in `path`
 
 
 class Credential(_Section, frozen=True, kw_only=True):

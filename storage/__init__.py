@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Final
 
 from storage.blobs import BlobStore
 from storage.blobs.files import FileBlobStore
@@ -14,6 +15,8 @@ from storage.catalogue import Catalogue
 from storage.catalogue.engines.sqlite import SqliteCatalogue
 from storage.errors import StorageUnavailable
 from storage.settings import StorageSettings
+
+POSTGRESQL: Final = ("postgresql", "postgres")  # schemes of a catalogue's URL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +42,26 @@ async def open_storage(settings: StorageSettings) -> Storage:
         settings.path.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise StorageUnavailable(f"{settings.path}: {problem.strerror}") from problem
-    catalogue = await asyncio.to_thread(
-        SqliteCatalogue, settings.path / "catalogue.sqlite3", durable=settings.durable
-    )
+    catalogue = await _open_catalogue(settings)
     return Storage(
         catalogue=catalogue, blobs=FileBlobStore(settings.path / "blobs", durable=settings.durable)
     )
+
+
+async def _open_catalogue(settings: StorageSettings) -> Catalogue:
+    if settings.catalogue is None:
+        return await asyncio.to_thread(
+            SqliteCatalogue, settings.path / "catalogue.sqlite3", durable=settings.durable
+        )
+    scheme = settings.catalogue.partition("://")[0]
+    if scheme not in POSTGRESQL:
+        raise StorageUnavailable(
+            f"no catalogue has the scheme {scheme!r}; there is {', '.join(POSTGRESQL)}"
+        )
+    try:
+        from storage.catalogue.engines.postgresql import PostgresCatalogue  # noqa: PLC0415 - an extra
+    except ImportError as problem:
+        raise StorageUnavailable(
+            "a catalogue in PostgreSQL needs the extra: pip install 'entrepot[postgres]'"
+        ) from problem
+    return await PostgresCatalogue.open(settings.catalogue, durable=settings.durable)

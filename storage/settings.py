@@ -11,4 +11,5 @@ class StorageSettings:
     """Where the catalogue and the blobs live."""
 
     path: Path  # the folder of catalogue and blobs
+    catalogue: str | None = None  # a URL like postgresql://…; None: SQLite in `path`
     durable: bool = True  # a committed write survives a power cut; False only for throw-away stores

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -111,12 +110,14 @@ async def test_the_stamp_changes_with_every_commit_and_only_then(storage: Storag
 
 
 async def test_another_catalogue_on_the_same_store_sees_a_write_at_once(
-    storage: Storage, tmp_path: Path
+    storage: Storage, settings: StorageSettings
 ) -> None:
-    other = await open_storage(StorageSettings(path=tmp_path / "data"))
+    other = await open_storage(settings)
     try:
         before = other.catalogue.stamp()
         await storage.catalogue.write(insert, "first")
+        if settings.catalogue is not None:
+            await until_changed(other, before)  # a notice needs a moment
         assert other.catalogue.stamp() != before
         assert await other.catalogue.read(count) == 1
         assert await other.catalogue.scan(count) == 1
@@ -124,8 +125,14 @@ async def test_another_catalogue_on_the_same_store_sees_a_write_at_once(
         await other.close()
 
 
-async def test_committed_writes_survive_a_new_start(tmp_path: Path) -> None:
-    settings = StorageSettings(path=tmp_path / "data")
+async def until_changed(storage: Storage, before: int) -> None:
+    for _ in range(200):
+        if storage.catalogue.stamp() != before:
+            return
+        await asyncio.sleep(0.01)
+
+
+async def test_committed_writes_survive_a_new_start(settings: StorageSettings) -> None:
     first = await open_storage(settings)
     await first.catalogue.write(insert, "kept")
     await first.close()
@@ -145,8 +152,9 @@ from storage.settings import StorageSettings
 async def insert(tx, key):
     await tx.run("INSERT INTO lease (key, owner, until) VALUES ($1, $2, $3)", key, "p", 1)
 
-async def main(path, name):
-    storage = await open_storage(StorageSettings(path=Path(path)))
+async def main(path, catalogue, name):
+    settings = StorageSettings(path=Path(path), catalogue=catalogue or None)
+    storage = await open_storage(settings)
     for n in range(100):
         await storage.catalogue.note(insert, f"{name}-{n}")
     await storage.close()
@@ -155,13 +163,13 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-async def test_processes_that_start_and_write_at_once_lose_nothing(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(data), f"w{n}"]) for n in range(3)
-    ]
+async def test_processes_that_start_and_write_at_once_lose_nothing(
+    settings: StorageSettings,
+) -> None:
+    line = [sys.executable, "-c", WRITER, str(settings.path), settings.catalogue or ""]
+    writers = [subprocess.Popen([*line, f"w{n}"]) for n in range(3)]
     codes = [await asyncio.to_thread(writer.wait, 60) for writer in writers]
-    storage = await open_storage(StorageSettings(path=data))
+    storage = await open_storage(settings)
     try:
         assert codes == [0, 0, 0]
         assert await storage.catalogue.read(count) == 300

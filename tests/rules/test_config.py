@@ -64,8 +64,8 @@ def error_of(folder: Path, text: str, environ: dict[str, str] | None = None) -> 
             "upstream.retries: expected an integer from 0 to 10, found 1.5",
         ),
         (
-            '[storage]\ncatalogue = "postgresql://db/x"',
-            "storage.catalogue: a catalogue in PostgreSQL is not supported in this version",
+            '[storage]\ncatalogue = "mysql://db/x"',
+            "storage.catalogue: expected a URL like postgresql://user@host/database",
         ),
         (
             '[storage]\nblobs = "s3://bucket"',
