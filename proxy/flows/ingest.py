@@ -106,6 +106,8 @@ async def _fetch_leased(job: _Job, incoming: IncomingBlob) -> Blob:
         renewal.cancel()
         await depot.catalogue.note(leases.release, job.key, owner=job.owner(place))
         raise
+    finally:
+        job.download.source = None  # its file is closed soon; followers go on with the stored bytes
     renewal.cancel()
     # Whoever follows in another process reads the digest here; gc removes the row.
     await job.take(place, note=f"{DONE}{blob.sha256}")

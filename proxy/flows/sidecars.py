@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +15,7 @@ from proxy.flows.ingest import store_bytes
 from proxy.format import Connection
 from proxy.rules.resolution import HeldBy
 from proxy.upstream.client import FileGone
-from storage.catalogue import blobs, sidecars
+from storage.catalogue import blobs, packages, sidecars
 from storage.records import Asset, Blob, DomainId, Sha256
 
 MAX_BYTES: Final = 16 << 20
@@ -29,13 +30,29 @@ class Sidecar:
     sha256: str | None = None  # as announced
 
 
-async def fetch(depot: Depot, wanted: Wanted, located: Located, sidecar: Sidecar) -> Asset:
-    """The document, stored.
+async def fetch(
+    depot: Depot, wanted: Wanted, kind: str, describe: Callable[[Asset], Sidecar]
+) -> Asset:
+    """The document of this kind that goes with an asset, stored; `describe` says where a registry keeps it.
 
     Raises:
-        NotFound: the asset has no such document.
+        NotFound: there is no such asset, or it has no such document.
         UpstreamUnavailable, UpstreamCorrupt: it could not be fetched.
     """
+    domain = wanted.place.domain.id
+    key = (wanted.place.repository.id, wanted.ref, wanted.version, f"{wanted.asset} {kind}")
+    known = await depot.stored.find(domain, key)
+    if known is not None:
+        return known
+    stamp = depot.catalogue.stamp()
+    generation = await depot.catalogue.read(packages.generation, domain, wanted.ref)
+    located = await assets.locate_asset(depot, wanted)
+    document = await _stored(depot, wanted, located, describe(located.asset))
+    depot.stored.keep(key, stamp, generation, document)
+    return document
+
+
+async def _stored(depot: Depot, wanted: Wanted, located: Located, sidecar: Sidecar) -> Asset:
     domain = wanted.place.domain.id
     source = located.asset.sha256
     held = source and await depot.catalogue.read(sidecars.find, domain, source, sidecar.kind)

@@ -135,6 +135,7 @@ class IncomingFile:
         """Removes the temporary name and lets go; what was committed stays."""
         self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
+        self._descriptor = -1  # never a number that the next file gets
 
     def _append(self, chunk: bytes | memoryview) -> None:
         for digest in self._hashes.values():

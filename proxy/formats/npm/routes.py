@@ -22,6 +22,7 @@ from proxy.flows.fetch import Stored, Wanted
 from proxy.flows.index import offered
 from proxy.flows.look import look, walk_of
 from proxy.flows.pages import packed, page
+from proxy.flows.sidecars import Sidecar
 from proxy.format import OfferedIndex, Rendered, UpstreamAnswer, UpstreamRequest
 from proxy.formats.npm import names, negotiation, rendering
 from proxy.formats.npm.adapter import NPM
@@ -32,12 +33,13 @@ from proxy.web.admission import ANONYMOUS
 from proxy.web.edge import Call
 from proxy.web.pages import answer_page
 from storage.errors import StorageError
-from storage.records import PackageRef
+from storage.records import Asset, PackageRef
 
 READING: Final = ("GET", "HEAD")
 PING: Final = ("-", "ping")
 NOTICE: Final = 200  # characters of a sentence in a header
 KEYS: Final = "-/npm/v1/keys"
+ATTESTATIONS: Final = "attestations"
 CHALLENGE: Final = 'Bearer realm="entrepot", Basic realm="entrepot"'
 
 
@@ -173,13 +175,14 @@ async def _attestations(depot: Depot, call: Call, spec: str) -> Response:
     if rest:
         raise Invalid("attestations are asked for as {name}@{version}")
     wanted = Wanted(place=call.place, ref=ref, version=version, asset=names.TARBALL)
-    located = await fetch.locate_asset(depot, wanted)
-    url = read_dist_facts(located.asset.facts).attestations_url
-    if url is None:
-        raise NotFound(f"{names.full_name(ref)} {version} has no attestations")
-    document = await sidecars.fetch(
-        depot, wanted, located, sidecars.Sidecar(kind="attestations", url=url)
-    )
+
+    def describe(asset: Asset) -> Sidecar:
+        url = read_dist_facts(asset.facts).attestations_url
+        if url is None:
+            raise NotFound(f"{names.full_name(ref)} {version} has no attestations")
+        return Sidecar(kind=ATTESTATIONS, url=url)
+
+    document = await sidecars.fetch(depot, wanted, ATTESTATIONS, describe)
     if call.request.method == "HEAD":
         return assets.answer_head(call.request, document, FULL)
     return await assets.answer_stored(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from starlette.requests import Request
@@ -99,10 +100,10 @@ async def _project_list(depot: Depot, call: Call) -> Response:
 
 
 async def _file(depot: Depot, call: Call, wanted: Wanted) -> Response:
-    for suffix, sidecar in SIDECARS.items():
-        if wanted.asset.endswith(suffix):
-            of = replace(wanted, asset=wanted.asset.removesuffix(suffix))
-            return await _sidecar(depot, call.request, of, sidecar)
+    for kind in SIDECARS:
+        if wanted.asset.endswith(f".{kind}"):
+            of = replace(wanted, asset=wanted.asset.removesuffix(f".{kind}"))
+            return await _sidecar(depot, call.request, of, kind)
     if names.version_of(wanted.asset, names.normalise(wanted.ref.name)) is None:
         raise Invalid(f"{wanted.asset[:80]!r} is not the name of a file of {wanted.ref.name}")
     domain = wanted.place.domain.id
@@ -136,8 +137,8 @@ def _provenance(wanted: Wanted, asset: Asset) -> Sidecar:
 
 
 SIDECARS: Final[dict[str, Callable[[Wanted, Asset], Sidecar]]] = {
-    ".metadata": _metadata,
-    ".provenance": _provenance,
+    "metadata": _metadata,
+    "provenance": _provenance,
 }
 MEDIA_TYPES: Final = {
     "metadata": "text/plain; charset=utf-8",
@@ -145,15 +146,11 @@ MEDIA_TYPES: Final = {
 }
 
 
-async def _sidecar(
-    depot: Depot, request: Request, wanted: Wanted, of: Callable[[Wanted, Asset], Sidecar]
-) -> Response:
-    located = await fetch.locate_asset(depot, wanted)
-    sidecar = of(wanted, located.asset)
-    document = await sidecars.fetch(depot, wanted, located, sidecar)
-    media_type = MEDIA_TYPES[sidecar.kind]
+async def _sidecar(depot: Depot, request: Request, wanted: Wanted, kind: str) -> Response:
+    describe = partial(SIDECARS[kind], wanted)
+    document = await sidecars.fetch(depot, wanted, kind, describe)
     if request.method == "HEAD":
-        return assets.answer_head(request, document, media_type)
+        return assets.answer_head(request, document, MEDIA_TYPES[kind])
     return await assets.answer_stored(
-        depot, wanted.place.domain.id, request, document, media_type=media_type
+        depot, wanted.place.domain.id, request, document, media_type=MEDIA_TYPES[kind]
     )
