@@ -7,6 +7,7 @@ import os
 import sys
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -19,7 +20,7 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 _OWN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 SHARED_METRICS: Final = "PROMETHEUS_MULTIPROC_DIR"  # set before the first import of this module
@@ -86,9 +87,20 @@ def exposition() -> tuple[bytes, str]:
     """All metrics, of all workers, as Prometheus text, with its media type."""
     registry = REGISTRY
     if SHARED_METRICS in os.environ:
+        _forget_the_dead(Path(os.environ[SHARED_METRICS]))
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """What a worker held in memory went with it; what it counted stays counted."""
+    for file in folder.glob("gauge_live*_*.db"):
+        process = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            mark_process_dead(process)  # type: ignore[no-untyped-call]
 
 
 class JsonLines(logging.Formatter):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ import uvicorn
 
 from proxy.app import WORKER_CONFIG, create_app
 from proxy.config import Config, to_environment
+from proxy.observe import SHARED_METRICS
 
 DRAIN_S: Final = 30
 KEEP_ALIVE_S: Final = 75
@@ -31,6 +33,18 @@ def serve(config: Config) -> None:
         "timeout_graceful_shutdown": DRAIN_S,
     }
     if config.server.workers > 1:
+        _serve_with_workers(config, options)
+        return
+    server = _Server(uvicorn.Config(create_app(config), **options))
+    uvloop_run(server)
+    if not server.started:
+        raise SystemExit(1)
+
+
+def _serve_with_workers(config: Config, options: dict[str, Any]) -> None:
+    # Every worker counts into files of this folder, so that a scrape of any one shows them all.
+    with tempfile.TemporaryDirectory(prefix="entrepot-metrics-") as folder:
+        os.environ[SHARED_METRICS] = folder
         os.environ[WORKER_CONFIG] = to_environment(config)
         uvicorn.run(
             "proxy.app:create_app_from_environment",
@@ -38,11 +52,6 @@ def serve(config: Config) -> None:
             workers=config.server.workers,
             **options,
         )
-        return
-    server = _Server(uvicorn.Config(create_app(config), **options))
-    uvloop_run(server)
-    if not server.started:
-        raise SystemExit(1)
 
 
 class _Server(uvicorn.Server):

@@ -87,4 +87,11 @@ def test_several_workers_serve_one_store_and_end_with_0(
     url = f"{server.index()}anvil/1.0/{offer.name}"
     assert all(server.get(url).body == offer.content for _ in range(10))
     assert registry.asked[f"/files/{offer.name}"] == 1
+    for _ in range(4):  # whichever worker is asked, it tells of all
+        served = [
+            float(line.rpartition(" ")[2])
+            for line in server.get("/metrics").body.decode().splitlines()
+            if line.startswith("entrepot_requests_total{")
+        ]
+        assert sum(served) == 10
     assert server.stop() == 0
