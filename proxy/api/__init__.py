@@ -1,0 +1,1 @@
+"""The control plane: CodeArtifact's API, driven by botocore's service model."""
