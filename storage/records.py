@@ -60,6 +60,23 @@ class OriginType(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+class GroupRestriction(StrEnum):
+    """What a package group can restrict (API: PackageGroupOriginRestrictionType)."""
+
+    PUBLISH = "PUBLISH"
+    EXTERNAL_UPSTREAM = "EXTERNAL_UPSTREAM"
+    INTERNAL_UPSTREAM = "INTERNAL_UPSTREAM"
+
+
+class GroupMode(StrEnum):
+    """How (API: PackageGroupOriginRestrictionMode)."""
+
+    ALLOW = "ALLOW"
+    BLOCK = "BLOCK"
+    ALLOW_SPECIFIC_REPOSITORIES = "ALLOW_SPECIFIC_REPOSITORIES"
+    INHERIT = "INHERIT"
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The base of all records: immutable, compared by value, built by keyword."""
 
@@ -106,6 +123,17 @@ class Package(Record, frozen=True, kw_only=True):
     repository_id: RepositoryId
     ref: PackageRef
     controls: OriginControls
+
+
+class PackageGroup(Record, frozen=True, kw_only=True):
+    """A pattern that matches packages of a domain, and what it restricts. A mode that is missing is INHERIT."""
+
+    pattern: str
+    contact_info: str = ""
+    description: str = ""
+    created_at: Instant
+    modes: dict[GroupRestriction, GroupMode] = msgspec.field(default_factory=dict)
+    repositories: dict[GroupRestriction, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
 
 class Origin(Record, frozen=True, kw_only=True):

@@ -127,6 +127,8 @@ async def collect_garbage(
             await storage.blobs.delete(domain.id, blob.sha256)
             await storage.catalogue.write(blobs.forget, domain.id, blob.sha256)
             removed.append(blob)
+        if domain.name.startswith(domains.DELETED):
+            await storage.catalogue.write(domains.forget, domain.id)
     abandoned = 0 if dry_run else await storage.blobs.sweep()
     return Collected(
         blobs=len(removed), size_bytes=sum(blob.size for blob in removed), abandoned=abandoned

@@ -63,19 +63,42 @@ async def page(tx: Transaction, domain: DomainId, *, after: str, limit: int) -> 
 
 async def adopt(tx: Transaction, domain: DomainId, blob: Blob, *, now: Instant) -> bool:
     """Writes the row of a committed blob; False while gc is deleting the same bytes."""
-    touched = await tx.run(
+    inserted = await tx.run(
         """
         INSERT INTO blob (domain_id, sha256, size, digests, touched_at)
         VALUES ($1, $2, $3, $4, $5)
-        ON CONFLICT (domain_id, sha256) DO UPDATE SET touched_at = excluded.touched_at
-            WHERE blob.condemned_at IS NULL""",
+        ON CONFLICT (domain_id, sha256) DO NOTHING""",
         domain,
         blob.sha256,
         blob.size,
         msgspec.json.encode(blob.digests).decode(),
         now,
     )
+    if inserted:
+        await _count(tx, domain, blob.sha256, blob.size)
+        return True
+    touched = await tx.run(
+        """
+        UPDATE blob
+        SET touched_at = $3
+        WHERE domain_id = $1 AND sha256 = $2 AND condemned_at IS NULL""",
+        domain,
+        blob.sha256,
+        now,
+    )
     return touched == 1
+
+
+async def _count(tx: Transaction, domain: DomainId, sha256: Sha256, size: int) -> None:
+    await tx.run(
+        """
+        INSERT INTO blob_total (domain_id, part, size)
+        VALUES ($1, $2, $3)
+        ON CONFLICT (domain_id, part) DO UPDATE SET size = blob_total.size + excluded.size""",
+        domain,
+        sha256[0],
+        size,
+    )
 
 
 async def condemn(
@@ -131,4 +154,9 @@ async def condemned(tx: Transaction, domain: DomainId) -> list[Blob]:
 
 async def forget(tx: Transaction, domain: DomainId, sha256: Sha256) -> None:
     """Removes the row of a blob whose bytes are gone."""
+    size = await tx.one(
+        int, "SELECT size FROM blob WHERE domain_id = $1 AND sha256 = $2", domain, sha256
+    )
+    if size is not None:
+        await _count(tx, domain, sha256, -size)
     await tx.run("DELETE FROM blob WHERE domain_id = $1 AND sha256 = $2", domain, sha256)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from storage.catalogue import Transaction
 from storage.records import Domain, DomainId, Instant
+
+DELETED: Final = "#"  # begins the name of a deleted domain; no other name can
+DELETED_END: Final = "$"  # the next character: all names of deleted domains come before it
 
 
 async def find(tx: Transaction, name: str) -> Domain | None:
@@ -44,7 +49,78 @@ async def insert(
         encryption_key,
         now,
     )
+    if inserted:
+        await tx.run(
+            "INSERT INTO package_group (domain_id, pattern, created_at) VALUES ($1, '/*', $2)",
+            id,
+            now,
+        )
     return inserted == 1
+
+
+async def delete(tx: Transaction, domain: Domain) -> None:
+    """Removes a domain without repositories; its name is free at once.
+
+    Its row stays under a name that no domain can have, until gc has removed its bytes.
+    """
+    for table in ("policy", "resource_tag", "package_group", "remembered", "name_generation"):
+        await tx.run(f"DELETE FROM {table} WHERE domain_id = $1", domain.id)  # noqa: S608 - constants
+    await tx.run(
+        "UPDATE domain SET name = $2, generation = generation + 1 WHERE id = $1",
+        domain.id,
+        f"{DELETED}{domain.id}",
+    )
+
+
+async def forget(tx: Transaction, domain: DomainId) -> None:
+    """Removes the row of a deleted domain, once nothing of it is stored any more."""
+    await tx.run(
+        """
+        DELETE FROM domain
+        WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM blob WHERE blob.domain_id = domain.id)""",
+        domain,
+    )
+
+
+async def page(tx: Transaction, owner: str, *, after: str, limit: int) -> list[Domain]:
+    """Domains of an account, by name, from the one after `after` on."""
+    return await tx.all(
+        Domain,
+        """
+        SELECT id, name, owner, encryption_key, created_at, generation
+        FROM domain
+        WHERE owner = $1 AND name > $2
+        ORDER BY name
+        LIMIT $3""",
+        owner,
+        max(after, DELETED_END),
+        limit,
+    )
+
+
+async def count_of(tx: Transaction, owner: str) -> int:
+    """How many domains an account has."""
+    return (
+        await tx.one(
+            int,
+            "SELECT COUNT(*) AS number FROM domain WHERE owner = $1 AND name > $2",
+            owner,
+            DELETED_END,
+        )
+        or 0
+    )
+
+
+async def blob_bytes(tx: Transaction, domain: DomainId) -> int:
+    """The bytes of all blobs of a domain, each counted once."""
+    return (
+        await tx.one(
+            int,
+            "SELECT COALESCE(SUM(size), 0) AS size FROM blob_total WHERE domain_id = $1",
+            domain,
+        )
+        or 0
+    )
 
 
 async def raise_generation(tx: Transaction, domain: DomainId) -> None:

@@ -1,0 +1,198 @@
+"""Pages of what a repository holds, by key: what comes or goes between two pages shifts nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from storage.catalogue import Transaction, Value
+from storage.records import (
+    DomainId,
+    Instant,
+    OriginControls,
+    OriginType,
+    Package,
+    PackageFormat,
+    PackageId,
+    PackageRef,
+    Record,
+    RepositoryId,
+    Restriction,
+    RevisionId,
+    VersionStatus,
+)
+
+LAST: Final = "\U0010ffff"  # after every other character: the end of a prefix's range
+
+PackageKey = tuple[str, str, str]
+"""Format, namespace, name: the order of packages."""
+
+
+class _PackageRow(Record, frozen=True, kw_only=True):
+    id: PackageId
+    format: PackageFormat
+    namespace: str
+    name: str
+    publish_control: Restriction
+    upstream_control: Restriction
+
+
+class ListedVersion(Record, frozen=True, kw_only=True):
+    """A version as one repository holds it, without its content."""
+
+    id: str
+    version: str
+    status: VersionStatus
+    revision_id: RevisionId
+    origin_type: OriginType
+    origin_repository: str | None
+    origin_connection: str | None
+    retained_at: Instant
+
+
+@dataclass
+class _Where:
+    """Conditions with their values, numbered as they come."""
+
+    values: list[Value] = field(default_factory=list)
+    conditions: list[str] = field(default_factory=list)
+
+    def add(self, condition: str, *values: Value) -> None:
+        """A condition with `{}` for each value."""
+        places = []
+        for value in values:
+            self.values.append(value)
+            places.append(f"${len(self.values)}")
+        self.conditions.append(condition.format(*places))
+
+    def __str__(self) -> str:
+        return " AND ".join(self.conditions)
+
+
+class PackageFilter(Record, frozen=True, kw_only=True):
+    """Which packages; what is None filters nothing."""
+
+    format: str | None = None
+    namespace_prefix: str | None = None
+    name_prefix: str | None = None
+    publish: Restriction | None = None
+    upstream: Restriction | None = None
+
+
+async def packages(
+    tx: Transaction,
+    repository: RepositoryId,
+    wanted: PackageFilter,
+    *,
+    after: PackageKey | None,
+    limit: int,
+) -> list[Package]:
+    """Packages of a repository, those without versions too, in the order of their keys."""
+    where = _Where()
+    where.add("repository_id = {}", repository)
+    if wanted.format is not None:
+        where.add("format = {}", wanted.format)
+    if wanted.namespace_prefix is not None:
+        prefix = wanted.namespace_prefix
+        where.add("namespace >= {} AND namespace < {}", prefix, prefix + LAST)
+    if wanted.name_prefix is not None:
+        where.add("name >= {} AND name < {}", wanted.name_prefix, wanted.name_prefix + LAST)
+    if wanted.publish is not None:
+        where.add("publish_control = {}", wanted.publish)
+    if wanted.upstream is not None:
+        where.add("upstream_control = {}", wanted.upstream)
+    if after is not None:
+        where.add("(format, namespace, name) > ({}, {}, {})", *after)
+    rows = await tx.all(
+        _PackageRow,
+        f"""
+        SELECT id, format, namespace, name, publish_control, upstream_control
+        FROM package
+        WHERE {where}
+        ORDER BY format, namespace, name
+        LIMIT {int(limit)}""",  # noqa: S608 - placeholders and a number
+        *where.values,
+    )
+    return [
+        Package(
+            id=row.id,
+            repository_id=repository,
+            ref=PackageRef(format=row.format, namespace=row.namespace, name=row.name),
+            controls=OriginControls(publish=row.publish_control, upstream=row.upstream_control),
+        )
+        for row in rows
+    ]
+
+
+async def versions(
+    tx: Transaction,
+    package: PackageId,
+    *,
+    status: str | None = None,
+    origin_type: str | None = None,
+    after: tuple[int, str] | None = None,
+    limit: int,
+) -> list[ListedVersion]:
+    """Versions of a package in one repository, the newest arrival first."""
+    where = _Where()
+    where.add("package_id = {}", package)
+    if status is not None:
+        where.add("status = {}", status)
+    if origin_type is not None:
+        where.add("origin_type = {}", origin_type)
+    if after is not None:
+        where.add("(retained_at, id) < ({}, {})", *after)
+    return await tx.all(
+        ListedVersion,
+        f"""
+        SELECT id, version, status, revision_id, origin_type, origin_repository,
+               origin_connection, retained_at
+        FROM package_version
+        WHERE {where}
+        ORDER BY retained_at DESC, id DESC
+        LIMIT {int(limit)}""",  # noqa: S608 - placeholders and a number
+        *where.values,
+    )
+
+
+class NameRow(Record, frozen=True, kw_only=True):
+    """A name that some repository of a domain has a package record of."""
+
+    format: str
+    namespace: str
+    name: str
+
+
+async def names(
+    tx: Transaction,
+    domain: DomainId,
+    *,
+    format: str | None,
+    namespace: str | None,
+    after: PackageKey | None,
+    limit: int,
+) -> list[NameRow]:
+    """Names of packages of a domain, each once, in the order of their keys."""
+    where = _Where()
+    where.add("g.domain_id = {}", domain)
+    if format is not None:
+        where.add("g.format = {}", format)
+    if namespace is not None:
+        where.add("g.namespace = {}", namespace)
+    if after is not None:
+        where.add("(g.format, g.namespace, g.name) > ({}, {}, {})", *after)
+    return await tx.all(
+        NameRow,
+        f"""
+        SELECT g.format, g.namespace, g.name
+        FROM name_generation AS g
+        WHERE {where} AND EXISTS (
+            SELECT 1
+            FROM package AS p
+            JOIN repository AS r ON r.id = p.repository_id
+            WHERE p.format = g.format AND p.namespace = g.namespace AND p.name = g.name
+              AND r.domain_id = g.domain_id)
+        ORDER BY g.format, g.namespace, g.name
+        LIMIT {int(limit)}""",  # noqa: S608 - placeholders and a number
+        *where.values,
+    )
