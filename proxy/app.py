@@ -12,7 +12,8 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.config import Config, from_environment, storage_settings
+from proxy.auth.principals import AccessKey, Configured, Principals
+from proxy.config import Config, from_environment, policy_of, storage_settings
 from proxy.flows.background import Background
 from proxy.flows.declare import declare_domain
 from proxy.flows.depot import Depot, system_clock
@@ -25,10 +26,12 @@ from proxy.format import Connection
 from proxy.formats import INSTALLED
 from proxy.observe import configure
 from proxy.rules.freshness import Limits
+from proxy.rules.permissions import ADMINISTRATOR
 from proxy.rules.resolution import OriginGuard
 from proxy.upstream.client import UpstreamClient, UpstreamLimits
 from proxy.upstream.defaults import FORMATS, default_url
 from proxy.web import probes
+from proxy.web.admission import Admission
 from proxy.web.data_plane import DataPlane
 from storage import open_storage
 
@@ -54,6 +57,30 @@ def connections_of(config: Config) -> dict[str, Connection]:
 def limits_of(config: Config) -> UpstreamLimits:
     """How long and how much external connections may take."""
     return UpstreamLimits(**msgspec.structs.asdict(config.upstream))
+
+
+def admission_of(config: Config, depot: Depot) -> Admission:
+    """Who may call, by the configuration and by what is kept."""
+    configured = []
+    for credential in config.auth.credentials:
+        assert credential.secret_access_key is not None, "read with the configuration"
+        policy = policy_of(credential)
+        secret = credential.secret_access_key.reveal()
+        configured.append(
+            Configured(
+                access_key_id=credential.access_key_id,
+                key=AccessKey(principal=credential.principal, secret=secret),
+                policies=((ADMINISTRATOR,) if credential.admin else ())
+                + (() if policy is None else (policy,)),
+            )
+        )
+    return Admission(
+        depot,
+        Principals(depot.catalogue, configured),
+        account=config.server.account,
+        region=config.server.region,
+        anonymous=config.auth.anonymous == "read",
+    )
 
 
 @asynccontextmanager
@@ -97,14 +124,13 @@ async def open_depot(config: Config) -> AsyncIterator[Depot]:
 
 def create_app(config: Config) -> ASGIApp:
     """The ASGI application; its lifespan opens and closes the depot."""
-    data_plane = DataPlane(
-        INSTALLED, public_url=config.public_url, anonymous=config.auth.anonymous == "read"
-    )
+    data_plane = DataPlane(INSTALLED, public_url=config.public_url, region=config.server.region)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with open_depot(config) as depot:
             data_plane.depot = depot
+            data_plane.admission = admission_of(config, depot)
             yield
             data_plane.depot = None
 

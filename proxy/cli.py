@@ -100,30 +100,41 @@ def _with_administrator(config: Config) -> Config:
     show_default=True,
     help="How long it holds, in seconds.",
 )
-def token(path: Path | None, domain: str, principal: str, duration: int) -> None:
+@click.option(
+    "--scope",
+    type=click.Choice(["read", "publish", "principal"]),
+    default="read",
+    show_default=True,
+    help="What it may do: read, read and publish, or whatever its principal may.",
+)
+def token(path: Path | None, domain: str, principal: str, duration: int, scope: str) -> None:
     """Print an authorization token."""
     config = _load(path)
     try:
         claimed = domain_name(domain), principal_arn(principal)
     except Invalid as problem:
         raise click.UsageError(str(problem)) from problem
-    click.echo(asyncio.run(_issue(config, *claimed, duration)))
+    click.echo(
+        asyncio.run(_issue(config, *claimed, duration, "" if scope == "principal" else scope))
+    )
 
 
-async def _issue(config: Config, domain: str, principal: str, duration_s: int) -> str:
+async def _issue(config: Config, domain: str, principal: str, duration_s: int, scope: str) -> str:
+    from proxy.auth.principals import issue  # noqa: PLC0415
     from proxy.flows.depot import system_clock  # noqa: PLC0415
-    from proxy.web.admission import issue  # noqa: PLC0415
     from storage import open_storage  # noqa: PLC0415
 
     storage = await open_storage(storage_settings(config))
     try:
-        return await issue(
+        token, _ = await issue(
             storage.catalogue,
             now=system_clock(),
             principal=principal,
             domain=domain,
             duration_s=duration_s,
+            scope=scope,
         )
+        return token
     finally:
         await storage.close()
 

@@ -17,6 +17,8 @@ import msgspec
 from proxy.config_checks import CONNECTIONS, complaints
 from proxy.config_tree import Auth, Config, Credential, External, Secret
 from proxy.config_words import complaint, fields_of, is_scalar, mismatch, type_at
+from proxy.errors import Invalid
+from proxy.rules.permissions import Kind, Policy, read_policy
 from storage.settings import StorageSettings
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "from_environment",
     "is_embedded",
     "load",
+    "policy_of",
     "storage_settings",
     "to_environment",
     "with_credential",
@@ -176,8 +179,28 @@ def _with_secrets(auth: Auth, where: str) -> Auth:
         secret = given or Secret(_first_line(Path(file or ""), f"{key}.secret_access_key_file"))
         if not secret.reveal():
             raise ConfigError(f"{key}: the secret is empty")
+        policy_of(credential, key)
         credentials.append(msgspec.structs.replace(credential, secret_access_key=secret))
     return msgspec.structs.replace(auth, credentials=credentials)
+
+
+def policy_of(credential: Credential, key: str = "auth.credentials") -> Policy | None:
+    """The identity policy in a credential's file.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds no policy.
+    """
+    if credential.policy_file is None:
+        return None
+    path = Path(credential.policy_file)
+    try:
+        return read_policy(path.read_text(encoding="utf-8"), Kind.IDENTITY)
+    except UnicodeDecodeError as problem:
+        raise ConfigError(f"{key}.policy_file: {path}: not UTF-8") from problem
+    except OSError as problem:
+        raise ConfigError(f"{key}.policy_file: {path}: {problem.strerror}") from problem
+    except Invalid as problem:
+        raise ConfigError(f"{key}.policy_file: {path}: {problem}") from problem
 
 
 def _first_line(path: Path, key: str) -> str:

@@ -74,6 +74,7 @@ class Credential(_Section, frozen=True, kw_only=True):
     secret_access_key: Secret | None = None  # after reading: never None
     secret_access_key_file: str | None = None  # its first line is the secret
     admin: bool = False  # everything is allowed
+    policy_file: str | None = None  # its identity policy, as IAM writes them
 
 
 class Auth(_Section, frozen=True, kw_only=True):

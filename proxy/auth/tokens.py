@@ -27,6 +27,7 @@ class TokenClaims(msgspec.Struct, frozen=True, kw_only=True):
     issued_at: Instant
     expires_at: Instant
     id: str
+    scope: str = ""  # what it may do at most, by name; empty: what its principal may do
 
 
 def mint(key_id: str, key: bytes, claims: TokenClaims, *, nonce: bytes) -> str:

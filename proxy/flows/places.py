@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.errors import NotFound
-from storage.catalogue import Catalogue, Transaction, domains, repositories
+from proxy.rules.groups import GroupTree
+from proxy.rules.permissions import Kind, Policy, read_policy
+from storage.catalogue import Catalogue, Transaction, domains, groups, policies, repositories
 from storage.records import Domain, Repository, RepositoryId
 
 MAX_DOMAINS: Final = 1_000  # held in memory; asking for more drops the oldest
@@ -20,6 +22,8 @@ class Surroundings:
     domain: Domain
     by_name: Mapping[str, Repository]
     graph: Mapping[RepositoryId, Repository]
+    policies: Mapping[str, Policy]  # by the id of a repository; under "" the domain's own
+    groups: GroupTree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,4 +93,9 @@ async def _look_around(tx: Transaction, name: str) -> Surroundings:
         domain=domain,
         by_name={repository.name: repository for repository in found},
         graph={repository.id: repository for repository in found},
+        policies={
+            row.repository_id: read_policy(row.document, Kind.RESOURCE)
+            for row in await policies.of_domain(tx, domain.id)
+        },
+        groups=GroupTree(await groups.of_domain(tx, domain.id)),
     )

@@ -69,6 +69,13 @@ class Policy(Record, frozen=True, kw_only=True):
             condition.key for statement in self.statements for condition in statement.conditions
         )
 
+    @property
+    def has_variables(self) -> bool:
+        """Whether a resource of it depends on the request, like `${aws:username}`."""
+        return any(
+            "${" in resource for statement in self.statements for resource in statement.resources
+        )
+
 
 ADMINISTRATOR: Final = Policy(
     statements=(

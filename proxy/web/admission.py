@@ -1,42 +1,231 @@
-"""Who may read: a token of the domain, or anybody where the configuration says so."""
+"""Who is calling, and whether they may: 401 or 403 with a reason otherwise."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
-from proxy.auth import tokens
-from proxy.auth.tokens import TokenClaims
+from starlette.requests import Request
+
+from proxy.auth.principals import Principals
 from proxy.errors import Denied, Unauthenticated
 from proxy.flows.depot import Depot
-from storage.catalogue import Catalogue, token_keys
-from storage.catalogue.token_keys import TokenKey
-from storage.records import Instant
+from proxy.flows.places import Surroundings
+from proxy.rules.conditions import Context
+from proxy.rules.permissions import Level, Policies, Policy, Question, Verdict, account_of, decide
+from storage.catalogue import tags
+from storage.catalogue.tags import Taggable, Tagged
+from storage.records import Repository
 
 ANONYMOUS: Final = "anonymous"
+MAX_VERDICTS: Final = 50_000
+SERVICE_PREFIX: Final = "codeartifact:"
+SECOND: Final = 1_000_000  # µs
 
 
-async def reader(depot: Depot, authorization: str | None, domain: str, *, anonymous: bool) -> str:
-    """The ARN of who reads, or `anonymous`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls: a principal, perhaps by a token that may do less than it."""
 
-    Raises:
-        Unauthenticated: a credential is missing, or does not hold.
-        Denied: the token is one of another domain.
-    """
-    token = _token(authorization)
-    if token is None:
-        if anonymous:
-            return ANONYMOUS
-        raise Unauthenticated(
-            "an authorization token is needed: as the password of the user aws, or as a Bearer token"
+    principal: str  # an ARN, or `anonymous`
+    scope: str = ""
+
+    @property
+    def account(self) -> str:
+        return account_of(self.principal)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """One permission that a request asks for."""
+
+    action: str  # without the service: ReadFromRepository
+    resource: str  # an ARN, or `*`
+    level: Level
+    repository: str = ""  # the name of the one whose policy counts
+    ignored: Level | None = (
+        None  # the policy of this level has no say, so that nobody locks themselves out
+    )
+    tagged: tuple[Taggable, str] | None = None  # the resource whose tags conditions may ask for
+    request_tags: tuple[tuple[str, str], ...] = ()
+    tag_keys: tuple[str, ...] = ()
+    service: str = SERVICE_PREFIX
+    facts: tuple[tuple[str, str], ...] = ()  # further condition keys
+
+
+class Admission:
+    """Authenticates by token, authorises by policies."""
+
+    def __init__(
+        self, depot: Depot, principals: Principals, *, account: str, region: str, anonymous: bool
+    ) -> None:
+        self.principals = principals
+        self._depot = depot
+        self._account = account
+        self._region = region
+        self._anonymous = anonymous
+        self._verdicts: dict[tuple[object, ...], tuple[Surroundings, int, Verdict]] = {}
+
+    async def by_token(
+        self, authorization: str | None, domain: str, *, open_to_all: bool = False
+    ) -> Caller:
+        """Who calls the data plane.
+
+        Raises:
+            Unauthenticated: a credential is missing, or does not hold here.
+        """
+        token = _token(authorization)
+        if token is None:
+            if self._anonymous or open_to_all:
+                return Caller(principal=ANONYMOUS)
+            raise Unauthenticated(
+                "an authorization token is needed: as the password of the user aws, or as a Bearer token"
+            )
+        claims = await self.principals.read_token(token, now=self._depot.clock())
+        if claims.domain != domain:
+            raise Unauthenticated(
+                f"the authorization token is one of the domain {claims.domain}, not of {domain}"
+            )
+        return Caller(principal=claims.principal, scope=claims.scope)
+
+    async def authorise(
+        self, caller: Caller, needs: Needs, surroundings: Surroundings | None, request: Request
+    ) -> None:
+        """Whether the caller may; `surroundings` None: the domain does not exist, or none is asked for.
+
+        Raises:
+            Denied: the sentence names the principal, the action, the resource and the rule.
+        """
+        verdict = await self._verdict(caller, needs, surroundings, request)
+        if not verdict.allowed:
+            raise Denied(
+                f"User: {caller.principal} is not authorized to perform: "
+                f"{needs.service}{needs.action} on resource: {needs.resource} {verdict.why}"
+            )
+
+    async def _verdict(
+        self, caller: Caller, needs: Needs, surroundings: Surroundings | None, request: Request
+    ) -> Verdict:
+        if surroundings is None:
+            policies = await self._policies(caller, needs, None)
+            return await self._decide(caller, needs, None, policies, request)
+        generation = await self.principals.generation()
+        key = (caller, needs.action, needs.resource)
+        held = self._verdicts.get(key)
+        if held is not None and held[0] is surroundings and held[1] == generation:
+            return held[2]
+        policies = await self._policies(caller, needs, surroundings)
+        verdict = await self._decide(caller, needs, surroundings, policies, request)
+        if not _conditional(policies):
+            while len(self._verdicts) >= MAX_VERDICTS:
+                self._verdicts.pop(next(iter(self._verdicts)))
+            self._verdicts[key] = (surroundings, generation, verdict)
+        return verdict
+
+    async def _policies(
+        self, caller: Caller, needs: Needs, surroundings: Surroundings | None
+    ) -> Policies:
+        anonymous = caller.principal == ANONYMOUS
+        identity = (
+            () if anonymous else await self.principals.identity(caller.principal, caller.scope)
         )
-    keys = {key.id: key.secret for key in await depot.catalogue.read(token_keys.all_keys)}
-    claims = tokens.read(keys, token, now=depot.clock())
-    if claims.domain != domain:
-        raise Denied(f"the authorization token is one of the domain {claims.domain}, not {domain}")
-    return claims.principal
+        domain: Policy | None = None
+        repository: Policy | None = None
+        there: Repository | None = None
+        if surroundings is not None:
+            there = surroundings.by_name.get(needs.repository)
+            if needs.level is not Level.ACCOUNT and needs.ignored is not Level.DOMAIN:
+                domain = surroundings.policies.get("")
+            if needs.level is Level.REPOSITORY and there is not None:
+                repository = surroundings.policies.get(there.id)
+            if needs.ignored is Level.REPOSITORY:
+                repository = None
+        return Policies(
+            identity=identity,
+            domain=domain,
+            repository=repository,
+            owner=self._account if surroundings is None else surroundings.domain.owner,
+            administrator=None if there is None else there.administrator,
+        )
+
+    async def _decide(
+        self,
+        caller: Caller,
+        needs: Needs,
+        surroundings: Surroundings | None,
+        policies: Policies,
+        request: Request,
+    ) -> Verdict:
+        question = Question(
+            principal=caller.principal,
+            action=needs.service + needs.action,
+            resource=needs.resource,
+            context=Context(
+                values=self._facts(caller, needs, request)
+                | await self._resource_tags(needs, surroundings, policies)
+            ),
+        )
+        verdict = decide(question, policies)
+        if caller.principal == ANONYMOUS and "explicit deny" not in verdict.why:
+            # The configuration lets everybody read, or this address is open to all.
+            return Verdict(allowed=True, why="anonymous principals may read")
+        return verdict
+
+    async def _resource_tags(
+        self, needs: Needs, surroundings: Surroundings | None, policies: Policies
+    ) -> dict[str, tuple[str, ...]]:
+        asked = any(
+            key.startswith("aws:resourcetag/")
+            for policy in _all(policies)
+            for key in policy.condition_keys
+        )
+        if not asked or surroundings is None or needs.tagged is None:
+            return {}
+        kind, name = needs.tagged
+        resource = Tagged(domain=surroundings.domain.id, kind=kind, name=name)
+        found = await self._depot.catalogue.read(tags.of, resource)
+        return {f"aws:resourcetag/{key.lower()}": (value,) for key, value in found.items()}
+
+    def _facts(self, caller: Caller, needs: Needs, request: Request) -> dict[str, tuple[str, ...]]:
+        now_s = self._depot.clock() // SECOND
+        now = datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        name = caller.principal.rpartition("/")[2]
+        session = ":assumed-role/" in caller.principal
+        facts: dict[str, tuple[str, ...]] = {
+            "aws:currenttime": (now,),
+            "aws:epochtime": (str(now_s),),
+            "aws:principalarn": (caller.principal,),
+            "aws:principalaccount": (caller.account,),
+            "aws:principaltype": ("AssumedRole" if session else "User",),
+            "aws:userid": (name,),
+            "aws:requestedregion": (self._region,),
+            "aws:resourceaccount": (self._account,),
+            "aws:securetransport": (str(request.url.scheme == "https").lower(),),
+            "aws:principalisawsservice": ("false",),
+        }
+        if request.client is not None:
+            facts["aws:sourceip"] = (request.client.host,)
+        if ":user/" in caller.principal:
+            facts["aws:username"] = (name,)
+        for key, value in needs.request_tags:
+            facts[f"aws:requesttag/{key.lower()}"] = (value,)
+        keys = needs.tag_keys or tuple(key for key, _ in needs.request_tags)
+        if keys:
+            facts["aws:tagkeys"] = keys
+        return facts | {key: (value,) for key, value in needs.facts}
+
+
+def _all(policies: Policies) -> list[Policy]:
+    resource = [policies.domain, policies.repository]
+    return [*policies.identity, *(policy for policy in resource if policy is not None)]
+
+
+def _conditional(policies: Policies) -> bool:
+    """Whether the verdict depends on more than who asks what of which resource."""
+    return any(policy.condition_keys or policy.has_variables for policy in _all(policies))
 
 
 def _token(authorization: str | None) -> str | None:
@@ -50,21 +239,3 @@ def _token(authorization: str | None) -> str | None:
     except (binascii.Error, UnicodeDecodeError) as problem:
         raise Unauthenticated("the Authorization header is not valid Basic") from problem
     return pair.partition(":")[2]
-
-
-async def issue(
-    catalogue: Catalogue, *, now: Instant, principal: str, domain: str, duration_s: int
-) -> str:
-    """A token for a principal, sealed with the newest key; the first one makes the key."""
-    key = await catalogue.read(token_keys.newest)
-    if key is None:
-        made = TokenKey(id=secrets.token_hex(4), secret=secrets.token_bytes(32), created_at=now)
-        key = await catalogue.write(token_keys.add, made)
-    claims = TokenClaims(
-        principal=principal,
-        domain=domain,
-        issued_at=now,
-        expires_at=Instant(now + duration_s * 1_000_000),
-        id=secrets.token_hex(8),
-    )
-    return tokens.mint(key.id, key.secret, claims, nonce=secrets.token_bytes(tokens.NONCE_BYTES))

@@ -14,11 +14,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from proxy.errors import EntrepotError, Invalid, NotFound
+from proxy.errors import EntrepotError, Invalid, MethodUnsupported, NotFound
 from proxy.flows.depot import Depot
 from proxy.observe import CUT, count_request
-from proxy.web import admission, faults
+from proxy.rules.permissions import Level
+from proxy.web import faults
+from proxy.web.admission import Admission, Needs
 from proxy.web.edge import SOURCE, Call, Edge
+from storage.catalogue.tags import Taggable
 from storage.errors import StorageError
 
 log = logging.getLogger("entrepot.requests")
@@ -30,11 +33,15 @@ PREFIX: Final = "d"
 class DataPlane:
     """Answers what package managers ask; failures in their own words."""
 
-    def __init__(self, edges: Iterable[Edge], *, public_url: str, anonymous: bool) -> None:
+    def __init__(self, edges: Iterable[Edge], *, public_url: str, region: str) -> None:
         self._edges = {edge.format.name.value: edge for edge in edges}
+        for name, edge in self._edges.items():
+            if not edge.actions or not all(edge.actions.values()):
+                raise ValueError(f"the edge {name} has methods without a stated permission")
         self._public_url = public_url
-        self._anonymous = anonymous
+        self._region = region
         self.depot: Depot | None = None  # set while the server runs
+        self.admission: Admission | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, and its line in the log."""
@@ -97,18 +104,29 @@ class DataPlane:
         self, edge: Edge, request: Request, domain: str, repository: str, rest: tuple[str, ...]
     ) -> Response:
         assert self.depot is not None, "opened by the lifespan"
-        principal = await admission.reader(
-            self.depot,
-            request.headers.get("Authorization"),
-            domain,
-            anonymous=self._anonymous or rest in edge.open_to_all,
+        assert self.admission is not None, "opened by the lifespan"
+        action = edge.actions.get(request.method)
+        if action is None:
+            raise MethodUnsupported("this address can only be read", allowed=tuple(edge.actions))
+        caller = await self.admission.by_token(
+            request.headers.get("Authorization"), domain, open_to_all=rest in edge.open_to_all
         )
+        surroundings = await self.depot.places.surroundings(domain)
+        needs = Needs(
+            action=action,
+            resource=f"arn:aws:codeartifact:{self._region}:{surroundings.domain.owner}:repository/"
+            f"{domain}/{repository}",
+            level=Level.REPOSITORY,
+            repository=repository,
+            tagged=(Taggable.REPOSITORY, repository),
+        )
+        await self.admission.authorise(caller, needs, surroundings, request)
         call = Call(
             request=request,
             place=await self.depot.places.find(domain, repository),
             segments=rest,
             base=f"{self._public_url}/{PREFIX}/{domain}/{edge.format.name}/{repository}/",
-            principal=principal,
+            principal=caller.principal,
         )
         return await edge.answer(self.depot, call)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -36,6 +37,14 @@ class Edge(Protocol):
     @property
     def format(self) -> Format:
         """What the format knows."""
+        ...
+
+    @property
+    def actions(self) -> Mapping[str, str]:
+        """HTTP method → the permission on the repository that it needs, by CodeArtifact's name.
+
+        A method that is missing is refused with 405.
+        """
         ...
 
     @property

@@ -47,8 +47,11 @@ def test_lists_and_mappings_are_shown_by_examples_of_every_key() -> None:
 def test_the_examples_load_as_they_are(tmp_path: Path) -> None:
     secret = tmp_path / "ci"
     secret.write_text("a secret\n")
+    policy = tmp_path / "ci.json"
+    policy.write_text('{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}')
     path = tmp_path / "entrepot.toml"
-    path.write_text(SHOWN.replace("/run/secrets/ci", str(secret)))
+    shown = SHOWN.replace("/run/secrets/ci", str(secret)).replace("policies/ci.json", str(policy))
+    path.write_text(shown)
 
     config = load(path, {})
 

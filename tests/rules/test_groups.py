@@ -50,7 +50,24 @@ def allows(groups: GroupTree, name: str, kind: GroupRestriction, repository: str
 
 @pytest.mark.parametrize(
     "text",
-    ["/*", "/npm/*", "/npm/acme~", "/npm/acme/*", "/npm/acme/ui~", "/npm/acme/ui-*", "/npm/acme/ui$", "/npm//react$", "/npm//*", "/pypi//requests$", "/maven/com.acme~", "/maven/com.acme/*", "/generic/tools/*", "/nuget//x~", "/npm/acme-*", "/swift/acme/x$"],
+    [
+        "/*",
+        "/npm/*",
+        "/npm/acme~",
+        "/npm/acme/*",
+        "/npm/acme/ui~",
+        "/npm/acme/ui-*",
+        "/npm/acme/ui$",
+        "/npm//react$",
+        "/npm//*",
+        "/pypi//requests$",
+        "/maven/com.acme~",
+        "/maven/com.acme/*",
+        "/generic/tools/*",
+        "/nuget//x~",
+        "/npm/acme-*",
+        "/swift/acme/x$",
+    ],
 )
 def test_what_the_guide_shows_is_a_pattern(text: str) -> None:
     assert str(parse(text)) == text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -11,7 +11,6 @@ from starlette.responses import Response
 from proxy.errors import (
     EntrepotError,
     Invalid,
-    MethodUnsupported,
     NotFound,
     Unauthenticated,
     UpstreamCorrupt,
@@ -35,7 +34,7 @@ from proxy.web.pages import answer_page
 from storage.errors import StorageError
 from storage.records import Asset, PackageRef
 
-READING: Final = ("GET", "HEAD")
+READING: Final[Mapping[str, str]] = {"GET": "ReadFromRepository", "HEAD": "ReadFromRepository"}
 PING: Final = ("-", "ping")
 NOTICE: Final = 200  # characters of a sentence in a header
 KEYS: Final = "-/npm/v1/keys"
@@ -47,13 +46,12 @@ class NpmEdge:
     """See `proxy.web.edge.Edge`."""
 
     format = NPM
+    actions: Mapping[str, str] = READING
     open_to_all = frozenset({PING})
 
     async def answer(self, depot: Depot, call: Call) -> Response:
         """The answer to a request below `…/npm/{repository}/`."""
         parts = "/".join(call.segments).split("/")
-        if call.request.method not in READING:
-            raise MethodUnsupported("this address can only be read", allowed=READING)
         if parts in ([""], ["-"]):
             return _json({"db_name": call.place.repository.name})
         if parts[0] == "-":

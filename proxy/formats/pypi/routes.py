@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -11,7 +11,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from proxy.errors import EntrepotError, Invalid, MethodUnsupported, NotFound, Unauthenticated
+from proxy.errors import EntrepotError, Invalid, NotFound, Unauthenticated
 from proxy.flows import fetch, sidecars
 from proxy.flows.depot import Depot
 from proxy.flows.fetch import Stored, Wanted
@@ -28,19 +28,18 @@ from storage.catalogue import packages
 from storage.errors import StorageError
 from storage.records import Asset, PackageFormat, PackageRef
 
-READING: Final = ("GET", "HEAD")
+READING: Final[Mapping[str, str]] = {"GET": "ReadFromRepository", "HEAD": "ReadFromRepository"}
 
 
 class PypiEdge:
     """See `proxy.web.edge.Edge`."""
 
     format = PYPI
+    actions: Mapping[str, str] = READING
     open_to_all: frozenset[tuple[str, ...]] = frozenset()
 
     async def answer(self, depot: Depot, call: Call) -> Response:
         """The answer to a request below `…/pypi/{repository}/`."""
-        if call.request.method not in READING:
-            raise MethodUnsupported("this address can only be read", allowed=READING)
         match call.segments:
             case ("simple", ""):
                 return await _project_list(depot, call)
