@@ -12,6 +12,8 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from proxy.api.call import Server
+from proxy.api.dispatch import PREFIX, ControlPlane
 from proxy.auth.principals import AccessKey, Configured, Principals
 from proxy.config import Config, from_environment, policy_of, storage_settings
 from proxy.flows.background import Background
@@ -23,13 +25,13 @@ from proxy.flows.pages import PageCache
 from proxy.flows.places import Places
 from proxy.flows.stored import StoredAssets
 from proxy.format import Connection
-from proxy.formats import INSTALLED
+from proxy.formats import FORMATS, INSTALLED
 from proxy.observe import configure
 from proxy.rules.freshness import Limits
 from proxy.rules.permissions import ADMINISTRATOR
 from proxy.rules.resolution import OriginGuard
+from proxy.upstream import defaults
 from proxy.upstream.client import UpstreamClient, UpstreamLimits
-from proxy.upstream.defaults import FORMATS, default_url
 from proxy.web import probes
 from proxy.web.admission import Admission
 from proxy.web.data_plane import DataPlane
@@ -41,9 +43,9 @@ WORKER_CONFIG: Final = "_ENTREPOT_WORKER_CONFIG"  # how a worker process learns 
 def connections_of(config: Config) -> dict[str, Connection]:
     """The external connections that repositories of this server can have."""
     found = {}
-    for name, format in FORMATS.items():
+    for name, format in defaults.FORMATS.items():
         section = config.external_connections.get(name)
-        url = (section and section.url) or default_url(name)
+        url = (section and section.url) or defaults.default_url(name)
         origins = section.file_origins if section else None
         found[name] = Connection(
             name=name,
@@ -102,7 +104,7 @@ async def open_depot(config: Config) -> AsyncIterator[Depot]:
                 storage=storage,
                 upstream=upstream,
                 connections=connections_of(config),
-                formats={edge.format.name: edge.format for edge in INSTALLED},
+                formats=FORMATS,
                 freshness=Limits(
                     fresh_s=config.index.fresh_s,
                     stale_s=config.index.stale_s,
@@ -124,6 +126,13 @@ async def open_depot(config: Config) -> AsyncIterator[Depot]:
 
 def create_app(config: Config) -> ASGIApp:
     """The ASGI application; its lifespan opens and closes the depot."""
+    control_plane = ControlPlane(
+        Server(
+            account=config.server.account,
+            region=config.server.region,
+            public_url=config.public_url,
+        )
+    )
     data_plane = DataPlane(INSTALLED, public_url=config.public_url, region=config.server.region)
 
     @asynccontextmanager
@@ -131,8 +140,9 @@ def create_app(config: Config) -> ASGIApp:
         async with open_depot(config) as depot:
             data_plane.depot = depot
             data_plane.admission = admission_of(config, depot)
+            control_plane.depot, control_plane.admission = depot, data_plane.admission
             yield
-            data_plane.depot = None
+            data_plane.depot = control_plane.depot = None
 
     others = Starlette(routes=probes.routes(lambda: data_plane.depot), lifespan=lifespan)
 
@@ -140,6 +150,8 @@ def create_app(config: Config) -> ASGIApp:
         # What package managers ask does not walk through a router.
         if scope["type"] == "http" and scope["path"].startswith("/d/"):
             await data_plane(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"].startswith(PREFIX):
+            await control_plane(scope, receive, send)
         else:
             await others(scope, receive, send)
 

@@ -13,6 +13,7 @@ import msgspec
 from proxy.config_tree import Config, DomainSection, RepositorySection
 from proxy.errors import Invalid
 from proxy.rules import names
+from proxy.rules.links import reaches
 
 CONNECTIONS: Final = ("public:pypi", "public:npmjs")
 Complaint = tuple[str, str]
@@ -115,7 +116,7 @@ def _links(
             yield f"{key}.upstreams", f'the domain has no repository "{upstream}"'
     if len(set(repository.upstreams)) < len(repository.upstreams):
         yield f"{key}.upstreams", "a repository stands there twice"
-    if _reaches(graph, repository.upstreams, repository.name):
+    if reaches(graph, repository.upstreams, repository.name):
         yield f"{key}.upstreams", f'"{repository.name}" would be upstream of itself'
 
 
@@ -127,19 +128,6 @@ def _name(key: str, name: str, seen: set[str], parse: Callable[[str], str]) -> I
     if name in seen:
         yield key, f'"{name}" stands there twice'
     seen.add(name)
-
-
-def _reaches(graph: Mapping[str, list[str]], start: list[str], goal: str) -> bool:
-    seen: set[str] = set()
-    waiting = list(start)
-    while waiting:
-        name = waiting.pop()
-        if name == goal:
-            return True
-        if name not in seen:
-            seen.add(name)
-            waiting += graph.get(name, [])
-    return False
 
 
 def _split(url: str) -> SplitResult | None:

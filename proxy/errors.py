@@ -3,6 +3,7 @@
     EntrepotError
     ├── Refused                the caller must change something
     │   ├── Invalid            the request cannot be understood, or breaks a rule of names, sizes, digests
+    │   │   └── Impossible     it is well-formed, and can never be met
     │   ├── NotAcceptable      none of the representations that the caller accepts exists
     │   ├── RangeUnsatisfiable the asked range lies beyond the end
     │   ├── MethodUnsupported  the address exists, the method does not
@@ -39,6 +40,10 @@ class Invalid(Refused):
     """The request cannot be understood."""
 
 
+class Impossible(Invalid):
+    """The request is well-formed, and can never be met."""
+
+
 class NotAcceptable(Refused):
     """None of the representations that the caller accepts exists."""
 
@@ -71,15 +76,24 @@ class Denied(Refused):
     """A good credential that lacks the right."""
 
 
-class NotFound(Refused):
+class AboutResource(Refused):
+    """Something about one thing that has a name."""
+
+    def __init__(self, message: str, *, kind: str | None = None, name: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind  # domain, repository, package, package-version, asset (API: ResourceType)
+        self.name = name
+
+
+class NotFound(AboutResource):
     """No such thing, or none that the caller may see."""
 
 
-class Conflict(Refused):
+class Conflict(AboutResource):
     """Exists already, or has changed meanwhile."""
 
 
-class QuotaExceeded(Refused):
+class QuotaExceeded(AboutResource):
     """A limit on how many."""
 
 

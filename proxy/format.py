@@ -81,6 +81,34 @@ class Rendered:
     modified: Instant | None = None
 
 
+class License(Record, frozen=True, kw_only=True):
+    """A licence that a version names."""
+
+    name: str
+    url: str | None = None
+
+
+class Dependency(Record, frozen=True, kw_only=True):
+    """Something that a version needs directly (API: PackageDependency)."""
+
+    namespace: str | None = None
+    package: str
+    kind: str  # npm: regular, dev, peer, optional; PyPI: Requires-Dist
+    requirement: str
+
+
+class Details(Record, frozen=True, kw_only=True):
+    """What a version says of itself; what it does not say is None or empty."""
+
+    display_name: str
+    summary: str | None = None
+    home_page: str | None = None
+    source_code: str | None = None
+    licenses: tuple[License, ...] = ()
+    dependencies: tuple[Dependency, ...] = ()
+    readme: str | None = None
+
+
 class Format(Protocol):
     """What a package format knows; no method does I/O but read the file that it is handed."""
 
@@ -116,4 +144,16 @@ class Format(Protocol):
 
         Reads within limits; an asset that cannot be read has none.
         """
+        ...
+
+    def details(self, package: PackageRef, content: Content, document: bytes | None) -> Details:
+        """What a version says of itself; `document` is what `read_document` found in one of its assets."""
+        ...
+
+    def read_document(self, asset: str, file: BinaryIO) -> bytes | None:
+        """The document in an asset that describes its version, unless its metadata does; within limits."""
+        ...
+
+    def read_readme(self, asset: str, file: BinaryIO) -> str | None:
+        """The readme in an asset, unless `details` has it; within limits."""
         ...

@@ -14,6 +14,7 @@ from proxy.flows.downloads import Download
 from proxy.flows.ingest import Source, ingest
 from proxy.flows.look import look, walk_of
 from proxy.flows.places import Place
+from proxy.rules.origins import first_controls
 from proxy.rules.refreshing import same_bytes
 from proxy.rules.resolution import (
     Absent,
@@ -37,16 +38,12 @@ from storage.records import (
     Content,
     DomainId,
     Origin,
-    OriginControls,
     OriginType,
     PackageRef,
     RepositoryId,
-    Restriction,
     VersionStatus,
     revision_of,
 )
-
-INGESTED = OriginControls(publish=Restriction.BLOCK, upstream=Restriction.ALLOW)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +255,7 @@ async def _keep(
         content=content,
         origin=Origin(type=OriginType.EXTERNAL, connection=located.connection),
         status=VersionStatus.PUBLISHED,
-        controls=INGESTED,
+        controls=first_controls(OriginType.EXTERNAL, unrestricted=_unrestricted(wanted)),
         repositories=located.retain_in,
     )
     await depot.catalogue.write(versions.retain, _change(depot, wanted, principal), retention)
@@ -304,10 +301,18 @@ async def _retain(
         content=content,
         origin=located.holding.origin,
         status=located.holding.status,
-        controls=INGESTED,
+        controls=first_controls(
+            # Retained, it came from an upstream, however it entered the domain.
+            OriginType.EXTERNAL,
+            unrestricted=_unrestricted(wanted),
+        ),
         repositories=located.retain_in,
     )
     await depot.catalogue.write(versions.retain, _change(depot, wanted, principal), retention)
+
+
+def _unrestricted(wanted: Wanted) -> bool:
+    return wanted.place.surroundings.groups.allows_everything(wanted.ref)
 
 
 def _change(depot: Depot, wanted: Wanted, principal: str) -> Change:

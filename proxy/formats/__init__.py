@@ -1,11 +1,19 @@
-"""The data plane; formats do not know each other. A new format is a package here and a word in `INSTALLED`."""
+"""The package formats; they do not know each other. A new one is a package here and a word below."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
+from proxy.format import Format
+from proxy.formats.generic.adapter import GENERIC
 from proxy.formats.npm.routes import NpmEdge
 from proxy.formats.pypi.routes import PypiEdge
 from proxy.web.edge import Edge
+from storage.records import PackageFormat
 
-INSTALLED: Final[tuple[Edge, ...]] = (PypiEdge(), NpmEdge())
+INSTALLED: Final[tuple[Edge, ...]] = (PypiEdge(), NpmEdge())  # those with a data plane
+FORMATS: Final[Mapping[PackageFormat, Format]] = {
+    GENERIC.name: GENERIC,
+    **{edge.format.name: edge.format for edge in INSTALLED},
+}

@@ -147,7 +147,8 @@ class Admission:
             identity=identity,
             domain=domain,
             repository=repository,
-            owner=self._account if surroundings is None else surroundings.domain.owner,
+            # What is asked of an account as a whole is that account's own business.
+            owner=caller.account if needs.level is Level.ACCOUNT else self._account,
             administrator=None if there is None else there.administrator,
         )
 

@@ -10,6 +10,7 @@ from storage.errors import BlobCorrupt, StorageError, StorageUnavailable
 FAULTS: Final[dict[type[Exception], int]] = {
     errors.Invalid: 400,
     errors.Unauthenticated: 401,
+    errors.QuotaExceeded: 402,
     errors.Denied: 403,
     errors.NotFound: 404,
     errors.MethodUnsupported: 405,

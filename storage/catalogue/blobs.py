@@ -89,6 +89,16 @@ async def adopt(tx: Transaction, domain: DomainId, blob: Blob, *, now: Instant) 
     return touched == 1
 
 
+async def know(tx: Transaction, domain: DomainId, blob: Blob) -> None:
+    """Keeps further digests of a blob."""
+    await tx.run(
+        "UPDATE blob SET digests = $3 WHERE domain_id = $1 AND sha256 = $2",
+        domain,
+        blob.sha256,
+        msgspec.json.encode(blob.digests).decode(),
+    )
+
+
 async def _count(tx: Transaction, domain: DomainId, sha256: Sha256, size: int) -> None:
     await tx.run(
         """

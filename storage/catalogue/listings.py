@@ -158,7 +158,7 @@ async def versions(
 class NameRow(Record, frozen=True, kw_only=True):
     """A name that some repository of a domain has a package record of."""
 
-    format: str
+    format: PackageFormat
     namespace: str
     name: str
 

@@ -97,6 +97,12 @@ async def control(
     await raise_generation(tx, domain, ref)
 
 
+async def delete(tx: Transaction, domain: DomainId, package: Package) -> None:
+    """Removes the record with its versions, tags and controls."""
+    await tx.run("DELETE FROM package WHERE id = $1", package.id)
+    await raise_generation(tx, domain, package.ref)
+
+
 async def tags(tx: Transaction, package: PackageId) -> dict[str, str]:
     """The package's own tags: tag → version."""
     rows = await tx.all(

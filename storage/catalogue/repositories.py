@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from storage.catalogue import Transaction, domains
+from storage.catalogue.listings import LAST
 from storage.records import DomainId, Instant, Record, Repository, RepositoryId
 
 
@@ -62,6 +63,14 @@ async def of_domain(tx: Transaction, domain: DomainId) -> list[Repository]:
     ]
 
 
+async def count(tx: Transaction, domain: DomainId) -> int:
+    """How many repositories a domain has."""
+    return (
+        await tx.one(int, "SELECT COUNT(*) AS number FROM repository WHERE domain_id = $1", domain)
+        or 0
+    )
+
+
 async def insert(tx: Transaction, repository: Repository) -> bool:
     """Makes a repository with its connection and upstreams; False if the name is taken."""
     inserted = await tx.run(
@@ -97,6 +106,51 @@ async def link(
     await domains.raise_generation(tx, repository.domain_id)
 
 
+async def describe(tx: Transaction, repository: Repository, description: str) -> None:
+    """Gives the repository this description."""
+    await tx.run("UPDATE repository SET description = $2 WHERE id = $1", repository.id, description)
+    await domains.raise_generation(tx, repository.domain_id)
+
+
+class Summary(Record, frozen=True, kw_only=True):
+    """A repository without its links, with the names that lists show."""
+
+    name: str
+    administrator: str
+    description: str
+    created_at: Instant
+    domain: str
+    owner: str
+
+
+async def page(
+    tx: Transaction,
+    *,
+    domain: DomainId | None = None,
+    administrator: str | None = None,
+    prefix: str = "",
+    after: tuple[str, str] = ("", ""),
+    limit: int,
+) -> list[Summary]:
+    """Repositories by (name, name of the domain), from the one after `after` on; None filters nothing."""
+    return await tx.all(
+        Summary,
+        f"""
+        SELECT r.name, r.administrator, r.description, r.created_at, d.name AS domain, d.owner
+        FROM repository AS r
+        JOIN domain AS d ON d.id = r.domain_id
+        WHERE ($1 = '' OR r.domain_id = $1) AND ($2 = '' OR r.administrator = $2)
+          AND r.name >= $3 AND r.name < $4 AND (r.name, d.name) > ($5, $6)
+        ORDER BY r.name, d.name
+        LIMIT {int(limit)}""",  # noqa: S608 - a number
+        domain or "",
+        administrator or "",
+        prefix,
+        prefix + LAST,
+        *after,
+    )
+
+
 async def connect(tx: Transaction, repository: Repository, connection: str | None) -> None:
     """Gives the repository this external connection, or none."""
     await tx.run("UPDATE repository SET connection = $2 WHERE id = $1", repository.id, connection)
@@ -105,5 +159,6 @@ async def connect(tx: Transaction, repository: Repository, connection: str | Non
 
 async def delete(tx: Transaction, repository: Repository) -> None:
     """Removes the repository with its references; bytes and what others retained stay."""
+    await tx.run("DELETE FROM policy WHERE repository_id = $1", repository.id)
     await tx.run("DELETE FROM repository WHERE id = $1", repository.id)
     await domains.raise_generation(tx, repository.domain_id)

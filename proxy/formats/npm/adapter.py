@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import BinaryIO, Final
 
-from proxy.format import Connection, UpstreamAnswer, UpstreamIndex, UpstreamRequest
-from proxy.formats.npm import names, reading
-from storage.records import PackageFormat, PackageRef
+from proxy.format import Connection, Details, UpstreamAnswer, UpstreamIndex, UpstreamRequest
+from proxy.formats.npm import details, names, reading
+from storage.records import Content, PackageFormat, PackageRef
 
 
 class Npm:
@@ -38,6 +38,21 @@ class Npm:
         """None: a manifest says it all."""
         del asset, file
         return {}
+
+    def details(self, package: PackageRef, content: Content, document: bytes | None) -> Details:
+        """What the manifest says."""
+        del document
+        return details.details(package, content.metadata)
+
+    def read_document(self, asset: str, file: BinaryIO) -> bytes | None:
+        """None: the manifest is the version's metadata."""
+        del asset, file
+        return None
+
+    def read_readme(self, asset: str, file: BinaryIO) -> str | None:
+        """The readme in the tarball."""
+        del asset
+        return details.read_readme(file)
 
 
 NPM: Final = Npm()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import BinaryIO, Final
 
 from proxy.errors import Invalid
-from proxy.format import Connection, UpstreamAnswer, UpstreamIndex, UpstreamRequest
-from proxy.formats.pypi import metadata, names, reading
+from proxy.format import Connection, Details, UpstreamAnswer, UpstreamIndex, UpstreamRequest
+from proxy.formats.pypi import details, metadata, names, reading
 from proxy.formats.pypi.names import PypiName
-from storage.records import PackageFormat, PackageRef
+from storage.records import Content, PackageFormat, PackageRef
 
 ACCEPT: Final = (
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.2, "
@@ -46,6 +46,20 @@ class Pypi:
             return {}
         found = metadata.core_metadata(asset, file)
         return {} if found is None else {"metadata": found}
+
+    def details(self, package: PackageRef, content: Content, document: bytes | None) -> Details:
+        """What the core metadata says."""
+        del content
+        return details.details(package, document)
+
+    def read_document(self, asset: str, file: BinaryIO) -> bytes | None:
+        """The core metadata."""
+        return details.read_document(asset, file)
+
+    def read_readme(self, asset: str, file: BinaryIO) -> str | None:
+        """None: the core metadata holds it."""
+        del asset, file
+        return None
 
 
 PYPI: Final = Pypi()

@@ -1,0 +1,52 @@
+"""All digests of an asset whose bytes are stored: those that were not needed on the way in are computed once."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from proxy.flows import inspect
+from proxy.flows.depot import Depot
+from storage.catalogue import blobs
+from storage.records import Asset, Blob, DomainId
+
+SHOWN: Final = ("md5", "sha1", "sha256", "sha512")
+PIECE: Final = 1 << 20
+
+
+async def complete(depot: Depot, domain: DomainId, asset: Asset) -> dict[str, str]:
+    """Digest by algorithm: all four if the bytes are here, else those that the index named."""
+    if all(name in asset.digests for name in SHOWN):
+        return asset.digests
+    blob = await inspect.stored(depot, domain, asset)
+    if blob is None:
+        return asset.digests
+    lacking = [name for name in SHOWN if name not in blob.digests]
+    if lacking:
+        blob = await depot.background.join(
+            ("digests", domain, blob.sha256), lambda: _completed(depot, domain, blob, lacking)
+        )
+    return {**asset.digests, **blob.digests}
+
+
+async def _completed(depot: Depot, domain: DomainId, blob: Blob, lacking: list[str]) -> Blob:
+    path = depot.blobs.path(domain, blob.sha256)
+    if path is None:
+        return blob
+    found = await asyncio.to_thread(_computed, path, lacking)
+    whole = msgspec.structs.replace(blob, digests={**blob.digests, **found})
+    await depot.catalogue.note(blobs.know, domain, whole)
+    return whole
+
+
+def _computed(path: Path, names: list[str]) -> dict[str, str]:
+    running = [hashlib.new(name, usedforsecurity=False) for name in names]
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            for digest in running:
+                digest.update(piece)
+    return {digest.name: digest.hexdigest() for digest in running}

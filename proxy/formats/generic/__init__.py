@@ -1,0 +1,1 @@
+"""Generic packages: names alone; they are published and read through the control plane."""
