@@ -3,45 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 
 import click
 
 from proxy.auth import admin_key
+from proxy.cli_access import credential, token
+from proxy.cli_config import config_option, load_config
 from proxy.config import (
     Config,
-    ConfigError,
     Credential,
     Secret,
     is_embedded,
-    load,
     storage_settings,
     with_credential,
 )
-from proxy.errors import Invalid
-from proxy.rules.names import domain_name, principal_arn
 
-MAX_TOKEN_S = 365 * 24 * 3600
 GRACE_S = 3600  # a blob that nothing refers to yet may be part of a publish in progress
-
-config_option = click.option(
-    "--config", "path", type=click.Path(path_type=Path), help="The TOML file."
-)
-
-
-def _load(path: Path | None, **flags: object) -> Config:
-    try:
-        return load(path, os.environ, flags)
-    except ConfigError as problem:
-        click.echo(str(problem), err=True)
-        sys.exit(2)
 
 
 @click.group()
 def main() -> None:
     """entrepot: a self-hosted package repository proxy."""
+
+
+main.add_command(token)
+main.add_command(credential)
 
 
 @main.command()
@@ -54,7 +42,7 @@ def serve(path: Path | None, host: str | None, port: int | None, workers: int | 
     from proxy.observe import configure  # noqa: PLC0415
     from proxy.serving import serve as run  # noqa: PLC0415 - other commands need no server
 
-    config = _load(path, host=host, port=port, workers=workers)
+    config = load_config(path, host=host, port=port, workers=workers)
     if is_embedded(path):
         config = _with_administrator(config)
     configure(config.log.format, config.log.level)
@@ -91,60 +79,10 @@ def _with_administrator(config: Config) -> Config:
 
 @main.command()
 @config_option
-@click.option("--domain", required=True, help="The domain that the token opens.")
-@click.option("--principal", required=True, help="The ARN of who will use it.")
-@click.option(
-    "--duration",
-    type=click.IntRange(900, MAX_TOKEN_S),
-    default=43_200,
-    show_default=True,
-    help="How long it holds, in seconds.",
-)
-@click.option(
-    "--scope",
-    type=click.Choice(["read", "publish", "principal"]),
-    default="read",
-    show_default=True,
-    help="What it may do: read, read and publish, or whatever its principal may.",
-)
-def token(path: Path | None, domain: str, principal: str, duration: int, scope: str) -> None:
-    """Print an authorization token."""
-    config = _load(path)
-    try:
-        claimed = domain_name(domain), principal_arn(principal)
-    except Invalid as problem:
-        raise click.UsageError(str(problem)) from problem
-    click.echo(
-        asyncio.run(_issue(config, *claimed, duration, "" if scope == "principal" else scope))
-    )
-
-
-async def _issue(config: Config, domain: str, principal: str, duration_s: int, scope: str) -> str:
-    from proxy.auth.principals import issue  # noqa: PLC0415
-    from proxy.flows.depot import system_clock  # noqa: PLC0415
-    from storage import open_storage  # noqa: PLC0415
-
-    storage = await open_storage(storage_settings(config))
-    try:
-        token, _ = await issue(
-            storage.catalogue,
-            now=system_clock(),
-            principal=principal,
-            domain=domain,
-            duration_s=duration_s,
-            scope=scope,
-        )
-        return token
-    finally:
-        await storage.close()
-
-
-@main.command()
-@config_option
 @click.option("--repair", is_flag=True, help="Remove damaged blobs, so that they are fetched anew.")
 def check(path: Path | None, *, repair: bool) -> None:
     """Verify the catalogue against the blobs; 1 with a line per fault."""
-    faults = asyncio.run(_check(_load(path), repair=repair))
+    faults = asyncio.run(_check(load_config(path), repair=repair))
     for fault in faults:
         click.echo(fault)
     sys.exit(1 if faults else 0)
@@ -165,7 +103,7 @@ async def _check(config: Config, *, repair: bool) -> list[str]:
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 def gc(path: Path | None, *, dry_run: bool) -> None:
     """Remove blobs that nothing refers to; safe beside a running server."""
-    click.echo(asyncio.run(_collect(_load(path), dry_run=dry_run)))
+    click.echo(asyncio.run(_collect(load_config(path), dry_run=dry_run)))
 
 
 async def _collect(config: Config, *, dry_run: bool) -> str:

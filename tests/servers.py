@@ -23,6 +23,11 @@ workers = {workers}
 path = "{path}"
 [auth]
 anonymous = "{anonymous}"
+[[auth.credentials]]
+principal = "arn:aws:iam::111122223333:user/admin"
+access_key_id = "AKIAADMINADMINADMIN0"
+secret_access_key = "the-secret-of-the-administrator"
+admin = true
 [index]
 fresh_s = {fresh_s}
 [external_connections."public:pypi"]
@@ -131,6 +136,14 @@ class Entrepot:
         return subprocess.run(
             command, cwd=root, check=True, capture_output=True, text=True
         ).stdout.strip()
+
+    def command(self, *words: str | Path, succeeds: bool = True) -> str:
+        """What `entrepot` prints for these words, with this server's configuration."""
+        line = [sys.executable, "-m", "proxy", *words, "--config", self.folder / "entrepot.toml"]
+        root = Path(__file__).parents[1]
+        done = subprocess.run(line, cwd=root, capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) is succeeds, done.stderr
+        return done.stdout + done.stderr
 
     def check(self) -> tuple[int, str]:
         """The exit code and the output of `entrepot check`."""

@@ -276,16 +276,19 @@ async def list_allowed_repositories(call: Call, r: Values) -> Values:
 
 
 def _association_needs(call: Call, r: Values) -> list[Needs]:
-    """On the group that the package belongs to; its domain is not known here, so on all of them."""
-    wanted = {**r, "packageGroup": ROOT}
-    return on_group("GetAssociatedPackageGroup")(call, wanted)
+    """Asked for in the function: the resource is the group that the package belongs to."""
+    del call, r
+    return []
 
 
 @operation("GetAssociatedPackageGroup", needs=_association_needs)
 async def get_associated_package_group(call: Call, r: Values) -> Values:
     """The group that a package belongs to, whether the package exists or not."""
+    ref, present = call.ref(r), await call.find_surroundings(r)
+    pattern = present.groups.associated(ref).group.pattern if present else ROOT
+    await authorise(call, on_group("GetAssociatedPackageGroup"), {**r, "packageGroup": pattern})
     around = await call.surroundings(r)
-    found = around.groups.associated(call.ref(r))
+    found = around.groups.associated(ref)
     return {
         "packageGroup": description(call, r, around, found.group),
         "associationType": found.strength,
