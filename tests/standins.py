@@ -46,6 +46,7 @@ def tarball(name: str, version: str, manifest: dict, *, padding: int = 0) -> byt
         "package/package.json": json.dumps(manifest).encode(),
         "package/index.js": f"module.exports = {json.dumps(f'{name} {version}')}\n".encode()
         + b"/" * padding,
+        "package/README.md": f"# {name}\n".encode(),
     }
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
