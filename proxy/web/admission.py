@@ -148,7 +148,7 @@ class Admission:
             domain=domain,
             repository=repository,
             # What is asked of an account as a whole is that account's own business.
-            owner=caller.account if needs.level is Level.ACCOUNT else self._account,
+            owner=caller.account if needs.level is Level.ACCOUNT else account_of(needs.resource),
             administrator=None if there is None else there.administrator,
         )
 
