@@ -114,6 +114,9 @@ class Format(Protocol):
 
     name: PackageFormat  # also the URL segment
     follows_registry: bool  # retained versions take over new files and yanks (PyPI alone)
+    described_by_assets: (
+        bool  # what a version says of itself stands in its files, not in its metadata
+    )
 
     def package(self, namespace: str, name: str) -> PackageRef:
         """The normalised reference.

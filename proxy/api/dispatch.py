@@ -59,17 +59,22 @@ class ControlPlane:
         request_id = str(uuid.uuid4())
         started = time.perf_counter()
         operation = model.routes().get((request.method, scope["path"]))
-        principal = "unknown"
+        caller = Caller(principal="unknown")
         try:
             if operation is None:
-                raise _unknown(request)
-            caller, body = await self._authenticate(request, operation)
-            principal = caller.principal
-            response = await self._answer(request, operation, caller, body)
+                response = faults.refuse(_unknown(request))
+            else:
+                caller, body = await self._authenticate(request, operation)
+                response = await self._answer(request, operation, caller, body)
         except (EntrepotError, StorageError, BadSignature) as problem:
             response = faults.refuse(problem)
         except ClientDisconnect:
             return
+        except (
+            Exception
+        ):  # a fault of ours: the client gets the API's own form of it, the log the trace
+            log.exception("request.failed", extra={"request_id": request_id})
+            response = faults.internal()
         response.headers["x-amzn-RequestId"] = request_id
         await self._send(response, scope, receive, send, request_id)
         took_s = time.perf_counter() - started
@@ -81,7 +86,7 @@ class ControlPlane:
             extra={
                 "request_id": request_id,
                 "operation": "unknown" if operation is None else operation.name,
-                "principal": principal,
+                "principal": caller.principal,
                 "status": response.status_code,
                 "error": response.headers.get("x-amzn-ErrorType", ""),
                 "duration_ms": round(took_s * 1000, 2),

@@ -59,6 +59,11 @@ def refuse(problem: errors.EntrepotError | StorageError | BadSignature) -> Respo
     return response
 
 
+def internal() -> Response:
+    """A fault that nobody foresaw; what it was stands in the log, under the request's id."""
+    return _response(INTERNAL, 500, {"message": "an internal error; the server's log has it"})
+
+
 def _reason(problem: Exception) -> str:
     if isinstance(problem, UnknownOperation):
         return "UNKNOWN_OPERATION"

@@ -33,6 +33,14 @@ def system_clock() -> Instant:
     return Instant(time.time_ns() // 1000)
 
 
+def lost(sha256: Sha256) -> BlobCorrupt:
+    """Bytes that the catalogue has are gone."""
+    return BlobCorrupt(
+        f"the bytes {sha256} are missing from the blob store; "
+        "`entrepot check --repair` has them fetched anew"
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Depot:
     """The adapters and the state in memory that all requests of one process share."""
@@ -69,10 +77,7 @@ class Depot:
         try:
             return self.blobs.open(domain, sha256)
         except FileNotFoundError:
-            raise BlobCorrupt(
-                f"the bytes {sha256} are missing from the blob store; "
-                "`entrepot check --repair` has them fetched anew"
-            ) from None
+            raise lost(sha256) from None
 
     def connections_of(self, format: PackageFormat) -> set[str]:
         """The external connections that serve a format."""

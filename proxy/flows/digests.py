@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from proxy.flows import inspect
-from proxy.flows.depot import Depot
+from proxy.flows.depot import Depot, lost
 from storage.catalogue import blobs
 from storage.records import Asset, Blob, DomainId
 
@@ -37,7 +37,10 @@ async def _completed(depot: Depot, domain: DomainId, blob: Blob, lacking: list[s
     path = depot.blobs.path(domain, blob.sha256)
     if path is None:
         return blob
-    found = await asyncio.to_thread(_computed, path, lacking)
+    try:
+        found = await asyncio.to_thread(_computed, path, lacking)
+    except FileNotFoundError as problem:
+        raise lost(blob.sha256) from problem
     whole = msgspec.structs.replace(blob, digests={**blob.digests, **found})
     await depot.catalogue.note(blobs.know, domain, whole)
     return whole

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import BinaryIO, Final, TypeVar, cast
 
-from proxy.flows.depot import Depot
+from proxy.flows.depot import Depot, lost
 from proxy.format import Details
 from storage.catalogue import blobs, sidecars
 from storage.records import Asset, Blob, Content, DomainId, PackageRef, Sha256
@@ -19,8 +19,11 @@ MAX_DOCUMENT: Final = 16 << 20  # bytes
 
 async def details(depot: Depot, domain: DomainId, ref: PackageRef, content: Content) -> Details:
     """What the version says of itself: in its metadata, a document beside an asset, or one in it."""
-    document = await _document(depot, domain, ref, content)
-    return depot.formats[ref.format].details(ref, content, document)
+    format = depot.formats[ref.format]
+    document = None
+    if format.described_by_assets:
+        document = await _document(depot, domain, ref, content)
+    return format.details(ref, content, document)
 
 
 async def readme(depot: Depot, domain: DomainId, ref: PackageRef, content: Content) -> str | None:
@@ -73,7 +76,10 @@ async def _read(
         with path.open("rb") as file:
             return read(asset.name, cast("BinaryIO", file))
 
-    return await asyncio.to_thread(work)
+    try:
+        return await asyncio.to_thread(work)
+    except FileNotFoundError as problem:
+        raise lost(Sha256(path.name)) from problem
 
 
 async def stored(depot: Depot, domain: DomainId, asset: Asset) -> Blob | None:

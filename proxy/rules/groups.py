@@ -62,6 +62,7 @@ class Pattern:
         return path.startswith(self.body) and (self.end == "*" or _ends_word(path, len(self.body)))
 
 
+@lru_cache(maxsize=4_096)
 def parse(text: str) -> Pattern:
     """The pattern of this text.
 
@@ -140,22 +141,44 @@ class Effective:
     repositories: tuple[str, ...]
 
 
+class _Index:
+    """Groups by pattern, found by the lengths that their patterns have."""
+
+    def __init__(self, patterns: Mapping[Pattern, PackageGroup]) -> None:
+        self._patterns = patterns
+        self._lengths = sorted({len(pattern.body) for pattern in patterns}, reverse=True)
+
+    def matching(self, path: str) -> Iterator[PackageGroup]:
+        """The groups whose pattern covers a path, the most specific first."""
+        for length in self._lengths:
+            if length > len(path):
+                continue
+            for end in ("$", "~", "*"):
+                pattern = Pattern(path[:length], end)
+                group = self._patterns.get(pattern)
+                if group is not None and pattern.covers(path):
+                    yield group
+
+
 class GroupTree:
-    """The groups of a domain. Finding a package's group costs the length of its path, however many there are."""
+    """The groups of a domain. Finding a package's group costs as many look-ups as patterns have lengths."""
 
     def __init__(self, groups: Iterable[PackageGroup]) -> None:
         self.groups: Mapping[str, PackageGroup] = {group.pattern: group for group in groups}
-        self._patterns = {parse(text): group for text, group in self.groups.items()}
-        self._folded = {
-            Pattern(folded(pattern.body), pattern.end): group
-            for pattern, group in self._patterns.items()
-        }
+        patterns = {parse(text): group for text, group in self.groups.items()}
+        self._exact = _Index(patterns)
+        self._folded = _Index(
+            {
+                Pattern(folded(pattern.body), pattern.end): group
+                for pattern, group in patterns.items()
+            }
+        )
 
     def associated(self, ref: PackageRef) -> Association:
         """The group of a package, whether it exists or not."""
         path = path_of(ref)
-        strong = next(_matching(self._patterns, path), None)
-        weak = next(_matching(self._folded, folded(path)), None)
+        strong = next(self._exact.matching(path), None)
+        weak = next(self._folded.matching(folded(path)), None)
         assert strong is not None, "the root group matches everything"
         if weak is not None and parse(weak.pattern).rank > parse(strong.pattern).rank:
             return Association(group=weak, strength=Strength.WEAK)
@@ -164,7 +187,7 @@ class GroupTree:
     def parent(self, pattern: str) -> PackageGroup | None:
         """The next less specific group; None for the root. The pattern need not be one of the groups."""
         own = parse(pattern)
-        for group in _matching(self._patterns, own.body):
+        for group in self._exact.matching(own.body):
             if group.pattern != pattern and parse(group.pattern).end != "$":
                 return group
         return None if pattern == ROOT else self.groups[ROOT]
@@ -219,13 +242,3 @@ class GroupTree:
             return None
         where = "" if found.mode is GroupMode.BLOCK else f" in the repository {repository}"
         return f"the package group {found.source.pattern} does not allow {restriction}{where}"
-
-
-def _matching(patterns: Mapping[Pattern, PackageGroup], path: str) -> Iterator[PackageGroup]:
-    """The groups whose pattern covers a path, the most specific first."""
-    for at in range(len(path), 0, -1):
-        for end in ("$", "~", "*"):
-            pattern = Pattern(path[:at], end)
-            group = patterns.get(pattern)
-            if group is not None and pattern.covers(path):
-                yield group

@@ -27,7 +27,7 @@ from storage.records import (
 )
 
 PAGE: Final = 100
-SCANNED: Final = 2_000  # names that one page looks at; it may be short although more follow
+SCANNED: Final = 500  # names that one page looks at; it may be short although more follow
 
 
 def _missing(around: Surroundings, pattern: str) -> NotFound:

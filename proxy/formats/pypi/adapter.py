@@ -21,6 +21,7 @@ class Pypi:
 
     name = PackageFormat.PYPI
     follows_registry = True
+    described_by_assets = True
 
     def package(self, namespace: str, name: str) -> PackageRef:
         """The normalised reference; PyPI has no namespaces."""
