@@ -116,7 +116,7 @@ async def blob_bytes(tx: Transaction, domain: DomainId) -> int:
     return (
         await tx.one(
             int,
-            "SELECT COALESCE(SUM(size), 0) AS size FROM blob_total WHERE domain_id = $1",
+            "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS size FROM blob_total WHERE domain_id = $1",
             domain,
         )
         or 0
