@@ -57,21 +57,33 @@ async def fill(folder: Path, packages: int) -> None:
     """The rows of a domain with so many packages, written in large transactions."""
     storage = await open_storage(StorageSettings(path=folder))
     write = storage.catalogue.write
-    await write(domains.insert, id="d", name=DOMAIN, owner="111122223333", encryption_key="", now=NOW)
+    await write(
+        domains.insert, id="d", name=DOMAIN, owner="111122223333", encryption_key="", now=NOW
+    )
     domain = await storage.catalogue.read(domains.find, DOMAIN)
     stock = Repository(
-        id=RepositoryId("r"), domain_id=domain.id, name=BIG, administrator="111122223333",
-        description="", created_at=NOW,
+        id=RepositoryId("r"),
+        domain_id=domain.id,
+        name=BIG,
+        administrator="111122223333",
+        description="",
+        created_at=NOW,
     )
     await write(repositories.insert, stock)
 
     async def rows(tx, numbers):
         made = []
         for number in numbers:
-            name, version = ("many", f"1.{-number}.0") if number < 0 else (f"package-{number:06}", "1.0.0")
+            name, version = (
+                ("many", f"1.{-number}.0") if number < 0 else (f"package-{number:06}", "1.0.0")
+            )
             package = "many" if number < 0 else f"p{number}"
-            manifest = f'{{"name":"{name}","version":"{version}","dependencies":{{"left":"^1"}}}}'.encode()
-            made.append((number, package, name, version, manifest, f"{number & ((1 << 64) - 1):064x}"))
+            manifest = (
+                f'{{"name":"{name}","version":"{version}","dependencies":{{"left":"^1"}}}}'.encode()
+            )
+            made.append(
+                (number, package, name, version, manifest, f"{number & ((1 << 64) - 1):064x}")
+            )
         await tx.run_many(
             "INSERT INTO package VALUES ($1, $2, 'npm', '', $3, 'BLOCK', 'ALLOW', $4)"
             " ON CONFLICT DO NOTHING",
@@ -84,20 +96,40 @@ async def fill(folder: Path, packages: int) -> None:
         for number, package, name, version, manifest, sha256 in made:
             revision = revision_of(Content(metadata=manifest))
             await tx.run(
-                "INSERT INTO revision VALUES ($1, $2, $3, $4, $5)", "d", revision, manifest, NOW, NOW
+                "INSERT INTO revision VALUES ($1, $2, $3, $4, $5)",
+                "d",
+                revision,
+                manifest,
+                NOW,
+                NOW,
             )
             await tx.run(
                 "INSERT INTO asset VALUES ($1, $2, 'package.tgz', $3, $4, 1000, $5, $6, NULL)",
-                "d", revision, sha256, f'{{"sha256":"{sha256}"}}', NOW, b"{}",
+                "d",
+                revision,
+                sha256,
+                f'{{"sha256":"{sha256}"}}',
+                NOW,
+                b"{}",
             )
             await tx.run(
                 "INSERT INTO package_version VALUES ($1, $2, $3, $4, $5, 'Published', $6, 'EXTERNAL',"
                 " NULL, 'public:npmjs', $7, $8)",
-                f"v{number}", "d", package, version, version, revision, NOW, NOW + number,
+                f"v{number}",
+                "d",
+                package,
+                version,
+                version,
+                revision,
+                NOW,
+                NOW + number,
             )
             await tx.run(
                 "INSERT INTO blob VALUES ($1, $2, 1000, $3, $4, NULL) ON CONFLICT DO NOTHING",
-                "d", sha256, f'{{"sha256":"{sha256}"}}', NOW,
+                "d",
+                sha256,
+                f'{{"sha256":"{sha256}"}}',
+                NOW,
             )
 
     numbers = [*range(packages), *range(-MANY, 0)]
@@ -161,7 +193,10 @@ def measure(port: int, rounds: int) -> dict[str, float]:
             ("ListPackages", {"domain": DOMAIN, "repository": BIG, "maxResults": 100}),
             ("ListPackageVersions", stock | {"package": "many"}),
             ("DescribePackageVersion", stock | {"package": "many", "packageVersion": "1.7.0"}),
-            ("ListPackageVersionDependencies", stock | {"package": "many", "packageVersion": "1.7.0"}),
+            (
+                "ListPackageVersionDependencies",
+                stock | {"package": "many", "packageVersion": "1.7.0"},
+            ),
             ("ListAssociatedPackages", {"domain": DOMAIN, "packageGroup": "/*"}),
         ):
             timed(f"{name} (stock)", name, members)
@@ -171,8 +206,10 @@ def measure(port: int, rounds: int) -> dict[str, float]:
 def page_through(process: subprocess.Popen, port: int) -> tuple[int, float, int]:
     """How many packages ListPackages shows, in how many seconds, and the server's peak memory in MB."""
     started, found = time.perf_counter(), 0
-    for page in client(port).get_paginator("list_packages").paginate(
-        domain=DOMAIN, repository=BIG, PaginationConfig={"PageSize": 1000}
+    for page in (
+        client(port)
+        .get_paginator("list_packages")
+        .paginate(domain=DOMAIN, repository=BIG, PaginationConfig={"PageSize": 1000})
     ):
         found += len(page["packages"])
     status = Path(f"/proc/{process.pid}/status").read_text()
@@ -193,7 +230,9 @@ def main() -> None:
             try:
                 results.append(measure(port, wanted.rounds))
                 found, took_s, peak = page_through(process, port)
-                print(f"{size}: ListPackages paged {found} packages in {took_s:.1f} s, peak {peak} MB")
+                print(
+                    f"{size}: ListPackages paged {found} packages in {took_s:.1f} s, peak {peak} MB"
+                )
             finally:
                 process.terminate()
                 process.wait(40)

@@ -10,10 +10,16 @@ from proxy.flows import indexes
 from proxy.flows.depot import Depot
 from proxy.flows.indexes import Consulted
 from proxy.flows.places import Place
-from proxy.rules.resolution import Walk, plan_walk, search_order
+from proxy.rules.resolution import Barriers, Walk, plan_walk, search_order
 from storage.catalogue import Transaction, packages
 from storage.catalogue.packages import Generation
-from storage.records import Instant, OriginControls, PackageRef, RepositoryId
+from storage.records import (
+    GroupRestriction,
+    Instant,
+    OriginControls,
+    PackageRef,
+    RepositoryId,
+)
 
 
 async def walk_of(depot: Depot, place: Place, ref: PackageRef) -> Walk:
@@ -27,7 +33,21 @@ async def walk_of(depot: Depot, place: Place, ref: PackageRef) -> Walk:
         controls=controls,
         connections=depot.connections_of(ref.format),
         guard=depot.origin_guard,
+        barriers=barriers_of(place, ref, order),
     )
+
+
+def barriers_of(place: Place, ref: PackageRef, order: list[RepositoryId]) -> Barriers:
+    """What the package's group forbids on the way."""
+    groups, graph = place.surroundings.groups, place.surroundings.graph
+    external = {}
+    for repository in order:
+        if graph[repository].connection is not None:
+            why = groups.objection(ref, GroupRestriction.EXTERNAL_UPSTREAM, graph[repository].name)
+            if why is not None:
+                external[repository] = why
+    internal = groups.objection(ref, GroupRestriction.INTERNAL_UPSTREAM, place.repository.name)
+    return Barriers(internal=internal, external=external)
 
 
 async def _controls(

@@ -15,7 +15,7 @@ an external connection is retained in the repository that has the connection, to
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -96,6 +96,17 @@ def search_order(
     return list(found.values())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Barriers:
+    """What the package's group forbids, each with the sentence that says so."""
+
+    internal: str | None = None  # the requested repository may take nothing from other repositories
+    external: Mapping[RepositoryId, str] = field(default_factory=dict)  # no ingestion into these
+
+
+OPEN: Final = Barriers()
+
+
 def plan_walk(
     start: RepositoryId,
     graph: UpstreamGraph,
@@ -103,6 +114,7 @@ def plan_walk(
     controls: Mapping[RepositoryId, OriginControls],
     connections: Set[str],
     guard: OriginGuard = OriginGuard.STRICT,
+    barriers: Barriers = OPEN,
 ) -> Walk:
     """The walk for one package, given its origin controls in the repositories that know it.
 
@@ -113,7 +125,8 @@ def plan_walk(
         for repository, control in controls.items()
         if control.upstream is Restriction.BLOCK
     }
-    order = search_order(start, graph, cut=cut)
+    fenced = cut | {start} if barriers.internal is not None else cut
+    order = search_order(start, graph, cut=fenced)
     blocking = next((repository for repository in order if repository.id in cut), None)
     withheld = None
     if blocking is not None and (guard is OriginGuard.STRICT or blocking.id == start):
@@ -126,11 +139,23 @@ def plan_walk(
         Stop(
             repository=repository,
             connection=None
-            if guarded or repository.id in cut or repository.connection not in connections
+            if guarded
+            or repository.id in cut
+            or repository.id in barriers.external
+            or repository.connection not in connections
             else repository.connection,
         )
         for repository in order
     )
+    if withheld is None:
+        withheld = barriers.internal or next(
+            (
+                barriers.external[repository.id]
+                for repository in order
+                if repository.connection in connections and repository.id in barriers.external
+            ),
+            None,
+        )
     return Walk(stops=stops, withheld=withheld)
 
 
