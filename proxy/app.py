@@ -111,6 +111,7 @@ async def open_depot(config: Config) -> AsyncIterator[Depot]:
                     negative_s=config.index.negative_s,
                 ),
                 origin_guard=OriginGuard(config.index.origin_guard),
+                asset_bytes=config.publish.asset_bytes,
                 background=background,
                 downloads=Downloads(background),
                 places=Places(storage.catalogue),

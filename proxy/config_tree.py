@@ -115,6 +115,12 @@ class Cache(_Section, frozen=True, kw_only=True):
     )  # rendered and parsed indexes; gone with the process
 
 
+class Publish(_Section, frozen=True, kw_only=True):
+    """What clients may send."""
+
+    asset_bytes: Annotated[int, Meta(ge=1024)] = 5 << 30  # the largest file (user guide, "Quotas")
+
+
 class Log(_Section, frozen=True, kw_only=True):
     """What goes to standard error."""
 
@@ -154,6 +160,7 @@ class Config(_Section, frozen=True, kw_only=True):
     upstream: Upstream = Upstream()
     index: Index = Index()
     cache: Cache = Cache()
+    publish: Publish = Publish()
     log: Log = Log()
     external_connections: dict[str, External] = {}
     domains: list[DomainSection] = []

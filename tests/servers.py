@@ -122,7 +122,18 @@ class Entrepot:
             with answer:
                 return Reply(answer.code, lower(answer.headers), answer.read())
 
-    def token(self, principal: str, domain: str = "acme") -> str:
+    def post(self, path: str, body: bytes, *, method: str = "POST", **headers: str) -> Reply:
+        url = path if path.startswith("http") else self.url + path
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(url, data=body, headers=names, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return Reply(answer.status, lower(answer.headers), answer.read())
+        except urllib.error.HTTPError as answer:
+            with answer:
+                return Reply(answer.code, lower(answer.headers), answer.read())
+
+    def token(self, principal: str, domain: str = "acme", scope: str = "read") -> str:
         command = [
             sys.executable,
             "-m",
@@ -131,7 +142,7 @@ class Entrepot:
             "--config",
             self.folder / "entrepot.toml",
         ]
-        command += ["--domain", domain, "--principal", principal]
+        command += ["--domain", domain, "--principal", principal, "--scope", scope]
         root = Path(__file__).parents[1]
         return subprocess.run(
             command, cwd=root, check=True, capture_output=True, text=True

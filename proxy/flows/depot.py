@@ -51,6 +51,7 @@ class Depot:
     formats: Mapping[PackageFormat, Format]
     freshness: Limits
     origin_guard: OriginGuard
+    asset_bytes: int  # the largest file that may be published
     background: Background
     downloads: Downloads
     places: Places

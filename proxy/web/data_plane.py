@@ -14,15 +14,16 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from proxy.errors import EntrepotError, Invalid, MethodUnsupported, NotFound
+from proxy.errors import EntrepotError, Invalid, MethodUnsupported, NotFound, Unauthenticated
 from proxy.flows.depot import Depot
 from proxy.observe import CUT, count_request
 from proxy.rules.permissions import Level
 from proxy.web import faults
-from proxy.web.admission import Admission, Needs
-from proxy.web.edge import SOURCE, Call, Edge
+from proxy.web.admission import ANONYMOUS, Admission, Needs
+from proxy.web.edge import ON_PACKAGES, SOURCE, Call, Edge
 from storage.catalogue.tags import Taggable
 from storage.errors import StorageError
+from storage.records import PackageRef
 
 log = logging.getLogger("entrepot.requests")
 
@@ -92,7 +93,7 @@ class DataPlane:
                     f"where the format is one of {known}"
                 )
             segments = split_path(raw_path)
-            if len(segments) < 5:
+            if len(segments) < 4:
                 raise NotFound("an address begins with /d/{domain}/{format}/{repository}/")
             _, domain, _, repository, *rest = segments
             response = await self._admit(edge, request, domain, repository, tuple(rest))
@@ -112,21 +113,34 @@ class DataPlane:
             request.headers.get("Authorization"), domain, open_to_all=rest in edge.open_to_all
         )
         surroundings = await self.depot.places.surroundings(domain)
-        needs = Needs(
-            action=action,
-            resource=f"arn:aws:codeartifact:{self._region}:{surroundings.domain.owner}:repository/"
-            f"{domain}/{repository}",
-            level=Level.REPOSITORY,
-            repository=repository,
-            tagged=(Taggable.REPOSITORY, repository),
-        )
-        await self.admission.authorise(caller, needs, surroundings, request)
+        place_arn = f"{domain}/{repository}"
+        arn = f"arn:aws:codeartifact:{self._region}:{surroundings.domain.owner}"
+
+        async def authorise(wanted: str, ref: PackageRef | None) -> None:
+            path = f"repository/{place_arn}"
+            if ref is not None:
+                path = f"package/{place_arn}/{ref.format}/{ref.namespace}/{ref.name}"
+            needs = Needs(
+                action=wanted,
+                resource=f"{arn}:{path}",
+                level=Level.REPOSITORY,
+                repository=repository,
+                tagged=(Taggable.REPOSITORY, repository) if ref is None else None,
+            )
+            assert self.admission is not None, "opened by the lifespan"
+            await self.admission.authorise(caller, needs, surroundings, request)
+
+        if action not in ON_PACKAGES:
+            await authorise(action, None)
+        elif caller.principal == ANONYMOUS:
+            raise Unauthenticated("an authorization token is needed to publish")
         call = Call(
             request=request,
             place=await self.depot.places.find(domain, repository),
             segments=rest,
             base=f"{self._public_url}/{PREFIX}/{domain}/{edge.format.name}/{repository}/",
             principal=caller.principal,
+            authorise=authorise,
         )
         return await edge.answer(self.depot, call)
 

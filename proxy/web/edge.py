@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -14,8 +14,16 @@ from proxy.flows.depot import Depot
 from proxy.flows.places import Place
 from proxy.format import Format
 from storage.errors import StorageError
+from storage.records import PackageRef
+
+Authorise = Callable[[str, PackageRef], Awaitable[None]]
 
 SOURCE: Final = "X-Entrepot-Source"  # where an answer came from: memory, stored, upstream, stale
+
+
+ON_PACKAGES: Final = frozenset(
+    {"PublishPackageVersion", "PutPackageMetadata", "DeletePackageVersions", "DeletePackage"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +37,7 @@ class Call:
     ]  # of the path below, each decoded once; an encoded slash is still in it
     base: str  # the repository's URL, with a slash at the end
     principal: str
+    authorise: Authorise  # asks for a further permission, on a package; 403 without it
 
 
 class Edge(Protocol):
@@ -41,9 +50,10 @@ class Edge(Protocol):
 
     @property
     def actions(self) -> Mapping[str, str]:
-        """HTTP method → the permission on the repository that it needs, by CodeArtifact's name.
+        """HTTP method → the permission that it needs, by CodeArtifact's name.
 
-        A method that is missing is refused with 405.
+        `ReadFromRepository` is asked for before anything else; one on packages (`ON_PACKAGES`) by the
+        edge itself, as soon as it knows which package. A method that is missing is refused with 405.
         """
         ...
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from storage.records import Blob, DomainId, Instant, Sha256
 
@@ -31,6 +31,10 @@ class IncomingBlob(Protocol):
 
     async def finish(self) -> Blob:
         """The size and digests of what was written; nothing more may be written."""
+        ...
+
+    def file(self) -> BinaryIO:
+        """What was written, as a file to read from in a thread; the caller closes it."""
         ...
 
     async def commit(self) -> Blob:

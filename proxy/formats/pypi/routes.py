@@ -11,7 +11,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from proxy.errors import EntrepotError, Invalid, NotFound, Unauthenticated
+from proxy.errors import EntrepotError, Invalid, MethodUnsupported, NotFound, Unauthenticated
 from proxy.flows import fetch, sidecars
 from proxy.flows.depot import Depot
 from proxy.flows.fetch import Stored, Wanted
@@ -21,6 +21,7 @@ from proxy.formats.pypi import names, negotiation, rendering
 from proxy.formats.pypi.adapter import PYPI
 from proxy.formats.pypi.facts import read_file_facts
 from proxy.formats.pypi.negotiation import MediaType
+from proxy.formats.pypi.upload import upload
 from proxy.web import assets, faults
 from proxy.web.edge import Call
 from proxy.web.pages import answer_page
@@ -28,19 +29,33 @@ from storage.catalogue import packages
 from storage.errors import StorageError
 from storage.records import Asset, PackageFormat, PackageRef
 
-READING: Final[Mapping[str, str]] = {"GET": "ReadFromRepository", "HEAD": "ReadFromRepository"}
+ACTIONS: Final[Mapping[str, str]] = {
+    "GET": "ReadFromRepository",
+    "HEAD": "ReadFromRepository",
+    "POST": "PublishPackageVersion",
+}
 
 
 class PypiEdge:
     """See `proxy.web.edge.Edge`."""
 
     format = PYPI
-    actions: Mapping[str, str] = READING
+    actions: Mapping[str, str] = ACTIONS
     open_to_all: frozenset[tuple[str, ...]] = frozenset()
 
     async def answer(self, depot: Depot, call: Call) -> Response:
         """The answer to a request below `…/pypi/{repository}/`."""
+        if call.request.method == "POST":
+            # No redirect for a missing slash: twine, poetry and uv stop at one.
+            if call.segments in {(), ("",)}:
+                return await upload(depot, call)
+            raise MethodUnsupported(f"files are published to {call.base}", allowed=("GET", "HEAD"))
         match call.segments:
+            case () | ("",):
+                raise MethodUnsupported(
+                    f"files are published to this address; the index is at {call.base}simple/",
+                    allowed=("POST",),
+                )
             case ("simple", ""):
                 return await _project_list(depot, call)
             case ("simple",):

@@ -26,7 +26,6 @@ from storage.records import (
     VersionStatus,
 )
 
-MAX_ASSET: Final = 5 << 30  # bytes (user guide, "Quotas")
 DIGESTS: Final = frozenset(
     {"md5", "sha1", "sha512"}
 )  # besides SHA-256: what the API shows of an asset
@@ -75,10 +74,9 @@ async def _stored(depot: Depot, incoming: IncomingAsset, body: AsyncIterator[byt
         size = 0
         async for piece in body:
             size += len(piece)
-            if size > MAX_ASSET:
-                raise QuotaExceeded(
-                    f"the asset is larger than {MAX_ASSET} bytes", kind="asset", name=incoming.name
-                )
+            if size > depot.asset_bytes:
+                said = f"the asset is larger than {depot.asset_bytes} bytes"
+                raise QuotaExceeded(said, kind="asset", name=incoming.name)
             await writing.write(piece)
         blob = await writing.finish()
         if blob.sha256 != incoming.sha256:

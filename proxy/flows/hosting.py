@@ -1,0 +1,184 @@
+"""A version that a package manager publishes becomes rows: decided before its bytes come, and again with them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from proxy.errors import Conflict, UpstreamUnavailable
+from proxy.flows import indexes
+from proxy.flows.depot import Depot
+from proxy.flows.look import look
+from proxy.flows.places import Place
+from proxy.rules.origins import Reach, Unknown, first_controls, refuse_publish, refuse_reachable
+from storage.catalogue import Transaction, packages, pointers, revisions, sidecars, versions
+from storage.catalogue.events import Change
+from storage.catalogue.pointers import Move, Pointer
+from storage.records import (
+    Content,
+    GroupRestriction,
+    OriginControls,
+    OriginType,
+    PackageRef,
+    RepositoryId,
+    Sha256,
+    VersionStatus,
+)
+
+log = logging.getLogger("entrepot.publish")
+
+Merge = Callable[[Pointer | None, Content | None], Content | None]
+"""The content that a version shall have, given what it has; None: it is what was sent already.
+
+Raises Conflict where what was sent contradicts what is there.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hosting:
+    """A version, or a file of one, on its way into a repository; its bytes are stored."""
+
+    place: Place
+    ref: PackageRef
+    version: str
+    merge: Merge
+    tags: Mapping[str, str]  # tag → version
+    documents: tuple[
+        tuple[Sha256, str, Sha256], ...
+    ] = ()  # asset's digest, kind, document's digest
+
+
+async def check(depot: Depot, place: Place, ref: PackageRef, version: str) -> None:
+    """Whether the version may be published, before its bytes are read.
+
+    Raises:
+        Conflict: origin controls, the package group, or who has the version already forbid it.
+        UpstreamUnavailable: that cannot be said without an external connection.
+    """
+    controls = await depot.catalogue.read(_controls, place.repository.id, ref)
+    _refuse(place, ref, controls)
+    key = depot.formats[ref.format].version_key(version)
+    if await depot.catalogue.read(_holds, place.repository.id, ref, key):
+        return  # what is there decides, once the bytes are known
+    verdict = refuse_reachable(
+        controls,
+        await _reach(depot, place, ref),
+        version_key=key,
+        guard=depot.origin_guard,
+    )
+    if isinstance(verdict, Unknown):
+        raise UpstreamUnavailable("of this repository", verdict.why)
+    if verdict is not None:
+        log.warning("publish.refused", extra={"package": ref.name, "why": verdict})
+        raise Conflict(verdict, kind="package-version", name=version)
+
+
+def _refuse(place: Place, ref: PackageRef, controls: OriginControls | None) -> None:
+    objection = refuse_publish(
+        controls,
+        group=place.surroundings.groups.objection(
+            ref, GroupRestriction.PUBLISH, place.repository.name
+        ),
+        repository=place.repository.name,
+    )
+    if objection is not None:
+        log.warning("publish.refused", extra={"package": ref.name, "why": objection})
+        raise Conflict(objection, kind="package", name=ref.name)
+
+
+async def _controls(
+    tx: Transaction, repository: RepositoryId, ref: PackageRef
+) -> OriginControls | None:
+    package = await packages.find(tx, repository, ref)
+    return None if package is None else package.controls
+
+
+async def _holds(tx: Transaction, repository: RepositoryId, ref: PackageRef, key: str) -> bool:
+    package = await packages.find(tx, repository, ref)
+    return package is not None and await pointers.find(tx, package.id, key) is not None
+
+
+async def _reach(depot: Depot, place: Place, ref: PackageRef) -> Reach:
+    """What upstream repositories hold and their connections list for the name."""
+    view = await look(depot, place, ref)
+    key_of = depot.formats[ref.format].version_key
+    found: dict[str, str] = {}
+    public: str | None = None
+    for stop in view.walk.stops:
+        if stop.repository != view.walk.requested:
+            held = await depot.catalogue.scan(versions.of_package, stop.repository.id, ref)
+            for row in held:
+                found.setdefault(row.version_key, f"the repository {stop.repository.name}")
+    for name, answer in view.consulted.items():
+        via = depot.connections[name]
+        index = await indexes.load(depot, place.domain.id, via, ref, answer.state)
+        if index is not None:
+            public = public or name
+            for version in index.versions:
+                found.setdefault(key_of(version), name)
+    unknown = next((str(problem) for problem in view.failed.values()), None)
+    return Reach(versions=found, public=public, unknown=unknown)
+
+
+async def host(depot: Depot, hosting: Hosting, *, principal: str) -> Pointer:
+    """Writes the rows of what was published, all or nothing.
+
+    Raises:
+        Conflict: somebody has published other bytes meanwhile, or the controls were changed.
+    """
+    change = Change(domain=hosting.place.domain.id, principal=principal, now=depot.clock())
+    return await depot.catalogue.write(_write, depot, hosting, change)
+
+
+async def _write(tx: Transaction, depot: Depot, hosting: Hosting, change: Change) -> Pointer:
+    place, ref = hosting.place, hosting.ref
+    # Taking the name first lets a second publisher wait, and then see what the first did.
+    await packages.raise_generation(tx, change.domain, ref)
+    controls = await _controls(tx, place.repository.id, ref)
+    _refuse(place, ref, controls)
+    unrestricted = place.surroundings.groups.allows_everything(ref)
+    package = await packages.ensure(
+        tx,
+        place.repository.id,
+        ref,
+        controls=first_controls(OriginType.INTERNAL, unrestricted=unrestricted),
+        now=change.now,
+    )
+    key = depot.formats[ref.format].version_key(hosting.version)
+    present = await pointers.find(tx, package, key)
+    content: Content | None = None
+    if present is not None:
+        content = await revisions.load(tx, change.domain, present.revision_id)
+    merged = hosting.merge(present, content)
+    if merged is None and present is not None:
+        return present
+    assert merged is not None, "a version that is not there yet has content"
+    pointer = Pointer(
+        version=hosting.version,
+        version_key=key,
+        status=VersionStatus.PUBLISHED,
+        revision_id=await revisions.insert(tx, change.domain, merged, now=change.now),
+        origin_type=OriginType.INTERNAL,
+        origin_repository=place.repository.name,
+        origin_connection=None,
+        published_at=merged.published_at,
+        retained_at=change.now,
+    )
+    if present is not None:
+        pointer = msgspec.structs.replace(present, revision_id=pointer.revision_id)
+    move = Move(
+        repository=place.repository,
+        package=package,
+        ref=ref,
+        pointer=pointer,
+        event="version.published",
+    )
+    await pointers.put(tx, change, move)
+    for source, kind, document in hosting.documents:
+        await sidecars.insert(tx, change.domain, source, kind, document)
+    for tag, version in hosting.tags.items():
+        await packages.tag(tx, package, tag, version)
+    return pointer

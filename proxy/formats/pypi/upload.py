@@ -1,0 +1,204 @@
+"""PyPI's legacy upload API: one file for each request, checked in the order of what checks cost."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from starlette.responses import PlainTextResponse, Response
+
+from proxy.errors import Conflict, Invalid, TooLarge
+from proxy.flows.depot import Depot
+from proxy.flows.hosting import Hosting, check, host
+from proxy.flows.ingest import store, store_bytes
+from proxy.formats.pypi import archives, checking
+from proxy.formats.pypi.facts import FileFacts
+from proxy.formats.pypi.form import FILE, Upload, check_file_name, read_form
+from proxy.web.bodies import MAX_FIELDS_BYTES, Part, drain, parts
+from proxy.web.edge import Call
+from storage.blobs import IncomingBlob
+from storage.catalogue.pointers import Pointer
+from storage.records import Asset, Blob, Content, PackageFormat, PackageRef, Sha256, VersionStatus
+
+DIGESTS: Final = frozenset({"md5", "blake2b_256"})  # besides SHA-256
+HOSTED: Final = "hosted"  # where the provenance of a file of ours lies: here
+OPEN: Final = frozenset({VersionStatus.PUBLISHED, VersionStatus.UNLISTED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Received:
+    """A form whose file is spooled and verified."""
+
+    upload: Upload
+    file_name: str
+    blob: Blob
+    requires_python: str | None
+    metadata: bytes
+    provenance: bytes | None
+
+
+async def upload(depot: Depot, call: Call) -> Response:
+    """Takes one file of one version.
+
+    Raises:
+        Invalid, TooLarge: the form, the name, the metadata or the archive is wrong; nothing is kept.
+        Conflict: another file of this name is there, or origin controls forbid it.
+        Denied: the principal may not publish this package.
+    """
+    try:
+        async with depot.blobs.create(call.place.domain.id, digests=DIGESTS) as incoming:
+            received = await _receive(depot, call, incoming)
+            await store(depot, call.place.domain.id, incoming)
+        await _keep(depot, call, received)
+    except BaseException:
+        await drain(call.request)
+        raise
+    return PlainTextResponse(f"{received.file_name} is published\n")
+
+
+async def _receive(depot: Depot, call: Call, incoming: IncomingBlob) -> _Received:
+    fields: dict[str, str] = {}
+    current, collected, held = "", bytearray(), 0
+    file_name: str | None = None
+    form: Upload | None = None
+    async for event in parts(call.request):
+        if isinstance(event, Part):
+            _finish(fields, current, collected)
+            current, collected = event.name, bytearray()
+            if event.name == FILE:
+                if file_name is not None:
+                    raise Invalid("content: the form has two files")
+                file_name = event.file_name or ""
+                form = await _admitted(depot, call, fields, file_name)
+        elif current == FILE:
+            if incoming.size + len(event) > depot.asset_bytes:
+                raise TooLarge(f"the file is larger than {depot.asset_bytes} bytes")
+            await incoming.write(event)
+        else:
+            held += len(event)
+            if held > MAX_FIELDS_BYTES:
+                raise TooLarge(f"the fields of the form are larger than {MAX_FIELDS_BYTES} bytes")
+            collected += event
+    _finish(fields, current, collected)
+    if file_name is None or form is None:
+        raise Invalid("content: the form has no file")
+    return await _verified(call, incoming, read_form(fields), file_name)
+
+
+def _finish(fields: dict[str, str], name: str, collected: bytearray) -> None:
+    """Keeps a field; of repeated ones the first, for none of those that are looked at repeats."""
+    if name and name != FILE:
+        fields.setdefault(name, collected.decode("utf-8", "replace"))
+
+
+async def _admitted(depot: Depot, call: Call, fields: dict[str, str], file_name: str) -> Upload:
+    """Whether the file may come, before its bytes are read."""
+    form = read_form(fields)
+    check_file_name(file_name, form)
+    ref = PackageRef(format=PackageFormat.PYPI, name=form.project)
+    await call.authorise("PublishPackageVersion", ref)
+    await check(depot, call.place, ref, form.version)
+    return form
+
+
+async def _verified(call: Call, incoming: IncomingBlob, form: Upload, file_name: str) -> _Received:
+    blob = await incoming.finish()
+    for algorithm, announced in form.digests.items():
+        if not hmac.compare_digest(blob.digests[algorithm], announced):
+            raise Invalid(
+                f"content: the file has the {algorithm} {blob.digests[algorithm]}, the form says {announced}"
+            )
+    attestations = checking.check_attestations(
+        form.attestations, file_name=file_name, sha256=blob.sha256
+    )
+    wheel = form.file_type == "bdist_wheel"
+
+    def read() -> tuple[bytes, str | None]:
+        with incoming.file() as file:
+            look = archives.check_wheel if wheel else archives.check_sdist
+            document = look(file_name, file)
+        return document, checking.check_metadata(document, form).get("requires_python")
+
+    document, requires_python = await asyncio.to_thread(read)
+    return _Received(
+        upload=form,
+        file_name=file_name,
+        blob=blob,
+        requires_python=requires_python,
+        metadata=document,
+        provenance=_provenance(call, attestations),
+    )
+
+
+def _provenance(call: Call, attestations: list[object]) -> bytes | None:
+    """The provenance object of PEP 740: who published here, and what they attest."""
+    if not attestations:
+        return None
+    publisher = {"kind": "entrepot", "claims": {"principal": call.principal}}
+    bundle = {"publisher": publisher, "attestations": attestations}
+    return msgspec.json.encode({"version": 1, "attestation_bundles": [bundle]})
+
+
+async def _keep(depot: Depot, call: Call, received: _Received) -> None:
+    domain, blob = call.place.domain.id, received.blob
+    documents: list[tuple[Sha256, str, Sha256]] = []
+    core_metadata: bool | dict[str, str] = False
+    if received.file_name.endswith(".whl"):
+        kept = await store_bytes(depot, domain, received.metadata)
+        documents.append((blob.sha256, "metadata", kept.sha256))
+        core_metadata = {"sha256": kept.sha256}
+    if received.provenance is not None:
+        kept = await store_bytes(depot, domain, received.provenance)
+        documents.append((blob.sha256, "provenance", kept.sha256))
+    facts = FileFacts(
+        requires_python=received.requires_python,
+        core_metadata=core_metadata,
+        provenance=HOSTED if received.provenance is not None else None,
+    )
+    asset = Asset(
+        name=received.file_name,
+        digests=blob.digests,
+        size=blob.size,
+        published_at=depot.clock(),
+        facts=msgspec.json.encode(facts),
+    )
+    hosting = Hosting(
+        place=call.place,
+        ref=PackageRef(format=PackageFormat.PYPI, name=received.upload.project),
+        version=received.upload.version,
+        merge=lambda present, content: merge(present, content, asset),
+        tags={},
+        documents=tuple(documents),
+    )
+    await host(depot, hosting, principal=call.principal)
+
+
+def merge(present: Pointer | None, content: Content | None, asset: Asset) -> Content | None:
+    """The version with one file more; None if it has this file already.
+
+    Raises:
+        Conflict: it has other bytes under this name, or takes no files.
+    """
+    if present is None or content is None:
+        return Content(assets=(asset,), published_at=asset.published_at)
+    held = content.asset(asset.name)
+    if held is not None and held.sha256 == asset.sha256:
+        return None
+    if held is not None:
+        raise Conflict(
+            f"File already exists ({asset.name!r}, sha256 {held.sha256}). A published file cannot be "
+            "replaced: publish another version.",
+            kind="asset",
+            name=asset.name,
+        )
+    if present.status not in OPEN:
+        raise Conflict(
+            f"version {present.version} is {present.status} here, and takes no files",
+            kind="package-version",
+            name=present.version,
+        )
+    assets = sorted((*content.assets, asset), key=lambda one: one.name)
+    return msgspec.structs.replace(content, assets=tuple(assets))

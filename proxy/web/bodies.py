@@ -1,0 +1,70 @@
+"""Request bodies that arrive in parts: each part as a stream, within limits."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from multipart import (
+    MultipartError,
+    MultipartSegment,
+    ParserLimitReached,
+    PushMultipartParser,
+    parse_options_header,
+)
+from starlette.requests import ClientDisconnect, Request
+
+from proxy.errors import Invalid, TooLarge
+
+MAX_PARTS: Final = 10_000
+MAX_FIELDS_BYTES: Final = 16 << 20  # of all parts but files: a long description is in one of them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The beginning of a part of a form."""
+
+    name: str
+    file_name: str | None
+
+
+async def parts(request: Request) -> AsyncIterator[Part | bytes]:
+    """The parts of a `multipart/form-data` body: a `Part`, then its bytes in pieces, then the next.
+
+    Raises:
+        Invalid: it is no such body.
+        TooLarge: it has too many parts.
+    """
+    kind, options = parse_options_header(request.headers.get("Content-Type", ""))
+    boundary = options.get("boundary", "")
+    if kind.lower() != "multipart/form-data" or not boundary:
+        raise Invalid("the body must be a form of the type multipart/form-data with a boundary")
+    try:
+        with PushMultipartParser(boundary, max_segment_count=MAX_PARTS) as parser:
+            async for chunk in request.stream():
+                for event in parser.parse(chunk) if chunk else ():
+                    if isinstance(event, MultipartSegment):
+                        yield Part(name=event.name, file_name=event.filename)
+                    elif event:
+                        yield bytes(event)
+                if parser.closed:
+                    break
+    except ParserLimitReached as problem:
+        raise TooLarge(
+            f"the form has more than {MAX_PARTS} parts, or too long headers"
+        ) from problem
+    except MultipartError as problem:
+        raise Invalid(f"the form cannot be read: {problem}") from problem
+
+
+async def drain(request: Request, at_most: int = 64 << 20) -> None:
+    """Reads what a client still sends, so that it can read the answer: it would see a broken connection."""
+    read = 0
+    try:
+        async for piece in request.stream():
+            read += len(piece)
+            if read > at_most:
+                return
+    except (ClientDisconnect, RuntimeError):
+        return
