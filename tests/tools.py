@@ -18,7 +18,14 @@ NODE = {
     "yarn4": ("@yarnpkg/cli-dist@4.18.1", "yarn"),
     "pnpm": ("pnpm@10.34.9", "pnpm"),
 }
-PYTHON = {"poetry": "poetry==2.5.1", "pdm": "pdm[locked]==2.29.3", "aws": "awscli==1.46.3"}
+PYTHON = {
+    "poetry": "poetry==2.5.1",
+    "pdm": "pdm[locked]==2.29.3",
+    "aws": "awscli==1.46.3",
+    "twine": "twine==7.0.0",
+    "flit": "flit==4.2.0",
+    "hatch": "hatch==1.18.2",
+}
 PATIENCE_S = 240
 
 

@@ -104,7 +104,7 @@ def test_publishing_needs_a_token_and_the_permission(server: Entrepot) -> None:
     kind, body = form(*wheel("our-kit", "1.0"))
     anonymous = server.post("/d/acme/pypi/team/", body, Content_Type=kind)
     assert anonymous.status == 401
-    assert "Basic" in anonymous.headers["www-authenticate"]
+    assert "realm" in anonymous.headers["www-authenticate"]
     token = server.token(UPLOADER, scope="read")
     reply = server.post(
         "/d/acme/pypi/team/", body, Content_Type=kind, Authorization=f"Bearer {token}"
@@ -159,8 +159,8 @@ def test_a_wrong_form_is_told_what_is_wrong(
 
 @pytest.mark.parametrize(
     "name",
-    ["our_kit-1.0.whl", "our_kit-1.0-py3-none-any.egg", "our_kit.tar.gz", "a/our_kit-1.0.tar.gz", ""]
-    + ["our_kit-1.0-1x-py3-none-any-more.whl", "our_kit-1.0-py3-none-any.whl\n"],
+    ["our_kit-1.0.whl", "our_kit-1.0-py3-none-any.egg", "our_kit.tar.gz", "a/our_kit-1.0.tar.gz", "",
+     "our_kit-1.0-1x-py3-none-any-more.whl", "our_kit-1.0-py3-none-any.whl\n"],
 )  # fmt: skip
 def test_a_file_with_a_wrong_name_is_refused(server: Entrepot, send: Send, name: str) -> None:
     fields = {"name": "our-kit", "version": "1.0", "filetype": "bdist_wheel", "pyversion": "py3"}
@@ -364,7 +364,7 @@ def test_nobody_slips_a_version_in_under_an_internal_name(
         reply = server.get(f"{server.index()}our-kit/99.0/{path}")
         assert reply.status == 404
         assert b"upstream=BLOCK" in reply.body
-    assert registry.asked["/simple/our-kit/"] == 0 or first == "theirs"
+    assert registry.asked["/simple/our-kit/"] == 1  # before the first publish, and never again
     assert set(server.held("our-kit")) == {where}
 
 
@@ -380,9 +380,9 @@ def test_a_public_version_that_was_cached_before_does_not_come_back(
 def test_a_public_name_needs_the_registry_to_be_known(
     server: Entrepot, registry: Registry, send: Send
 ) -> None:
-    registry.down = True
+    registry.status = 500
     reply = send(wheel("our-kit", "1.0"))
     assert reply.status == 503
     assert b"put-package-origin-configuration" in reply.body
-    registry.down = False
+    registry.status = 200
     assert server.held("our-kit") == {}

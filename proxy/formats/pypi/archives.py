@@ -20,7 +20,7 @@ from proxy.errors import Invalid
 from proxy.formats.pypi.metadata import core_metadata
 
 LOCAL_HEADER: Final = struct.Struct(
-    "<4s2xHH18xHH"
+    "<4s2xHH16xHH"
 )  # signature, flags, method, name's and extra's length
 END: Final = struct.Struct("<4s4H2LH")
 END_SIGNATURE: Final = b"PK\x05\x06"
