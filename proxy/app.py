@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -37,6 +39,7 @@ from proxy.web.admission import Admission
 from proxy.web.data_plane import DataPlane
 from storage import open_storage
 
+SCRATCH_AGE_S: Final = 86_400
 WORKER_CONFIG: Final = "_ENTREPOT_WORKER_CONFIG"  # how a worker process learns the configuration
 
 
@@ -85,6 +88,17 @@ def admission_of(config: Config, depot: Depot) -> Admission:
     )
 
 
+def scratch_of(folder: Path) -> Path:
+    """The folder for what requests spool; what dead processes left in it goes after a day."""
+    scratch = folder / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    for left in scratch.iterdir():
+        with suppress(FileNotFoundError):
+            if left.stat().st_mtime < time.time() - SCRATCH_AGE_S:
+                left.unlink()
+    return scratch
+
+
 @asynccontextmanager
 async def open_depot(config: Config) -> AsyncIterator[Depot]:
     """Everything that requests need, opened in order and closed in reverse."""
@@ -112,6 +126,7 @@ async def open_depot(config: Config) -> AsyncIterator[Depot]:
                 ),
                 origin_guard=OriginGuard(config.index.origin_guard),
                 asset_bytes=config.publish.asset_bytes,
+                scratch=scratch_of(Path(config.storage.path)),
                 background=background,
                 downloads=Downloads(background),
                 places=Places(storage.catalogue),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.flows.background import Background
@@ -52,6 +53,7 @@ class Depot:
     freshness: Limits
     origin_guard: OriginGuard
     asset_bytes: int  # the largest file that may be published
+    scratch: Path  # a folder for what requests spool
     background: Background
     downloads: Downloads
     places: Places

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+import aiofiles.tempfile
 from multipart import (
     MultipartError,
     MultipartSegment,
@@ -56,6 +59,24 @@ async def parts(request: Request) -> AsyncIterator[Part | bytes]:
         ) from problem
     except MultipartError as problem:
         raise Invalid(f"the form cannot be read: {problem}") from problem
+
+
+@asynccontextmanager
+async def spooled(request: Request, folder: Path, at_most: int) -> AsyncIterator[Path]:
+    """The body in a file, which is removed afterwards.
+
+    Raises:
+        TooLarge: it is longer than `at_most` bytes.
+    """
+    async with aiofiles.tempfile.NamedTemporaryFile("wb", dir=folder, prefix="body-") as file:
+        size = 0
+        async for piece in request.stream():
+            size += len(piece)
+            if size > at_most:
+                raise TooLarge(f"the body is larger than {at_most} bytes")
+            await file.write(piece)
+        await file.flush()
+        yield Path(str(file.name))
 
 
 async def drain(request: Request, at_most: int = 64 << 20) -> None:

@@ -124,6 +124,14 @@ async def tag(tx: Transaction, package: PackageId, name: str, version: str) -> N
     )
 
 
+async def untag(tx: Transaction, package: PackageId, name: str) -> bool:
+    """Removes a tag; False if there is none."""
+    removed = await tx.run(
+        "DELETE FROM package_tag WHERE package_id = $1 AND tag = $2", package, name
+    )
+    return removed == 1
+
+
 async def names_held(tx: Transaction, repository: RepositoryId, format: PackageFormat) -> list[str]:
     """The names of all packages without a namespace that have a version here, in order."""
     return await tx.all(

@@ -9,6 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from proxy.errors import (
+    Denied,
     EntrepotError,
     Invalid,
     NotFound,
@@ -23,7 +24,7 @@ from proxy.flows.look import look, walk_of
 from proxy.flows.pages import packed, page
 from proxy.flows.sidecars import Sidecar
 from proxy.format import OfferedIndex, Rendered, UpstreamAnswer, UpstreamRequest
-from proxy.formats.npm import names, negotiation, rendering
+from proxy.formats.npm import names, negotiation, rendering, writing
 from proxy.formats.npm.adapter import NPM
 from proxy.formats.npm.facts import read_dist_facts
 from proxy.formats.npm.negotiation import ABBREVIATED, FULL
@@ -34,7 +35,17 @@ from proxy.web.pages import answer_page
 from storage.errors import StorageError
 from storage.records import Asset, PackageRef
 
-READING: Final[Mapping[str, str]] = {"GET": "ReadFromRepository", "HEAD": "ReadFromRepository"}
+ACTIONS: Final[Mapping[str, str]] = {
+    "GET": "ReadFromRepository",
+    "HEAD": "ReadFromRepository",
+    "POST": "ReadFromRepository",  # audit, and addresses that are answered with a sentence
+    "PUT": "PublishPackageVersion",
+    "DELETE": "DeletePackageVersions",
+}
+LOGIN: Final = (
+    "there is no login by password: aws codeartifact login --tool npm --domain D --repository R, or a "
+    "token of entrepot token as _authToken, lets you in"
+)
 PING: Final = ("-", "ping")
 NOTICE: Final = 200  # characters of a sentence in a header
 KEYS: Final = "-/npm/v1/keys"
@@ -46,7 +57,7 @@ class NpmEdge:
     """See `proxy.web.edge.Edge`."""
 
     format = NPM
-    actions: Mapping[str, str] = READING
+    actions: Mapping[str, str] = ACTIONS
     open_to_all = frozenset({PING})
 
     async def answer(self, depot: Depot, call: Call) -> Response:
@@ -54,19 +65,13 @@ class NpmEdge:
         parts = "/".join(call.segments).split("/")
         if parts in ([""], ["-"]):
             return _json({"db_name": call.place.repository.name})
+        if call.request.method in {"PUT", "DELETE"}:
+            return await _write(depot, call, parts)
         if parts[0] == "-":
             return await _service(depot, call, parts[1:])
-        ref, rest = names.split_path(parts)
-        match rest:
-            case [] | [""]:
-                return await _packument(depot, call, ref)
-            case ["-", file]:
-                return await _tarball(depot, call, ref, file)
-            case ["-", scope, file] if scope == f"@{ref.namespace}":  # as npm itself publishes it
-                return await _tarball(depot, call, ref, file)
-            case [version]:
-                return await _manifest(depot, call, ref, version)
-        raise NotFound(f"{call.place} has nothing at this address; its registry is {call.base}")
+        if call.request.method == "POST":
+            raise NotFound(f"{call.place} takes nothing by POST at this address")
+        return await _read(depot, call, parts)
 
     def refuse(self, problem: EntrepotError | StorageError) -> Response:
         """`{"error": …}`, and the same sentence where npm prints it before it judges the status."""
@@ -79,6 +84,42 @@ class NpmEdge:
             shown = sentence.encode("latin-1", "replace").decode("latin-1")
             response.headers["npm-notice"] = shown.replace("\n", " ")[:NOTICE]
         return response
+
+
+async def _read(depot: Depot, call: Call, parts: list[str]) -> Response:
+    ref, rest = names.split_path(parts)
+    match rest:
+        case [] | [""]:
+            return await _packument(depot, call, ref)
+        case ["-", file]:
+            return await _tarball(depot, call, ref, file)
+        case ["-", scope, file] if scope == f"@{ref.namespace}":  # as npm itself publishes it
+            return await _tarball(depot, call, ref, file)
+        case [version]:
+            return await _manifest(depot, call, ref, version)
+    raise NotFound(f"{call.place} has nothing at this address; its registry is {call.base}")
+
+
+async def _write(depot: Depot, call: Call, parts: list[str]) -> Response:
+    put = call.request.method == "PUT"
+    if parts[:2] == ["-", "package"] and parts[-2:-1] == ["dist-tags"]:
+        ref, _ = names.split_path(parts[2:-2])
+        if put:
+            return await writing.put_tag(depot, call, ref, parts[-1])
+        return await writing.delete_tag(depot, call, ref, parts[-1])
+    if parts[0] == "-":
+        raise Denied(LOGIN)
+    ref, rest = names.split_path(parts)
+    match rest:
+        case [] | [""] if put:
+            return await writing.put_document(depot, call, ref)
+        case ["-rev", rev] if put:
+            return await writing.put_revision(depot, call, ref, rev)
+        case ["-rev", _] if not put:
+            return await writing.delete_package(depot, call, ref)
+        case ["-", *_, file, "-rev", _] if not put:
+            return await writing.delete_tarball(depot, call, ref, names.version_in(ref, file))
+    raise NotFound(f"nothing can be written at this address of {call.place}")
 
 
 async def _service(depot: Depot, call: Call, parts: list[str]) -> Response:
@@ -97,13 +138,25 @@ async def _service(depot: Depot, call: Call, parts: list[str]) -> Response:
             return await _keys(depot, call)
         case ["npm", "v1", "attestations", *spec]:
             return await _attestations(depot, call, "/".join(spec))
+        case ["v1", "login"] | ["npm", "v1", "tokens" | "user"] | ["user", *_]:
+            raise NotFound(LOGIN)
     raise NotFound(f"entrepot does not offer /-/{'/'.join(parts)[:200]}")
 
 
 async def _packument(depot: Depot, call: Call, ref: PackageRef) -> Response:
     form = negotiation.choose(call.request.headers.get("Accept", ""))
+    if call.request.scope["query_string"] == b"write=true":
+        return await _packument_to_write(depot, call, ref)
     found, stale = await page(depot, call.place, ref, form, _renderer(form, call.base))
     return answer_page(call.request, found, stale=stale)
+
+
+async def _packument_to_write(depot: Depot, call: Call, ref: PackageRef) -> Response:
+    """The packument as clients change it and send it back: of this moment, with a revision."""
+    rev = await depot.catalogue.read(writing.revision_number, call.place, ref)
+    rendered = rendering.full(await _offered(depot, call, ref), call.base)
+    body = b'{"_rev":' + msgspec.json.encode(rev) + b"," + rendered.body[1:]
+    return Response(body, media_type=FULL, headers={"Cache-Control": "no-store"})
 
 
 def _renderer(form: str, base: str) -> Callable[[OfferedIndex], Rendered]:

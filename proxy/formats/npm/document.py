@@ -1,0 +1,193 @@
+"""The document of a publish, whose attachments may be of any size: read from a file, attachments by their place.
+
+npm sends one JSON object with the tarball in it as base64. The object without the attachments' data is
+small and read as a whole; the data stays in the file and is decoded piece by piece.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import mmap
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from proxy.errors import Invalid, TooLarge
+from storage.records import Record
+
+MAX_PLAIN: Final = 32 << 20  # bytes of a document besides its attachments' data
+PIECE: Final = 256 << 10
+DEPTH: Final = 200
+
+_TOKEN: Final = re.compile(
+    rb'[ \t\r\n]*(?:([{}\[\],:])|"([^"\\]*(?:\\.[^"\\]*)*)"|([^ \t\r\n{}\[\],:"]+))', re.DOTALL
+)
+
+
+class Attachment(Record, frozen=True, kw_only=True):
+    """One attachment: what is said of it, and where its data lies in the file."""
+
+    name: str
+    content_type: str
+    length: int | None  # bytes, as stated
+    start: int
+    end: int
+
+
+class Document(Record, frozen=True, kw_only=True):
+    """A document without its attachments' data."""
+
+    members: dict[str, Any]
+    attachments: tuple[Attachment, ...]
+
+
+def read_document(path: Path) -> Document:
+    """The document in a file; in a thread, for it may take a while.
+
+    Raises:
+        Invalid: it is not a JSON object.
+        TooLarge: it is too large besides its attachments.
+    """
+    if path.stat().st_size == 0:
+        raise Invalid("the body is empty: expected a JSON document")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+        spans = _data_spans(whole)
+        plain, position = bytearray(), 0
+        for start, end in spans:
+            plain += whole[position:start]
+            position = end
+        plain += whole[position:]
+    try:
+        members = msgspec.json.decode(plain)
+    except (msgspec.DecodeError, RecursionError) as problem:
+        raise Invalid(f"the body is not JSON: {problem}") from problem
+    if not isinstance(members, dict):
+        raise Invalid("the body is not a JSON object")
+    return Document(members=members, attachments=_attachments(members, spans))
+
+
+def _attachments(members: dict[str, Any], spans: list[tuple[int, int]]) -> tuple[Attachment, ...]:
+    described = members.pop("_attachments", None) or {}
+    if not isinstance(described, dict) or len(described) != len(spans):
+        raise Invalid("_attachments: expected an object whose members have data, each once")
+    found = []
+    for (name, entry), (start, end) in zip(described.items(), spans, strict=True):
+        if not isinstance(entry, dict) or not isinstance(entry.get("data"), str):
+            raise Invalid(f"_attachments: {name[:200]!r} has no data")
+        length, kind = entry.get("length"), entry.get("content_type")
+        found.append(
+            Attachment(
+                name=name,
+                content_type=kind if isinstance(kind, str) else "",
+                length=length if isinstance(length, int) else None,
+                start=start,
+                end=end,
+            )
+        )
+    return tuple(found)
+
+
+def _data_spans(whole: mmap.mmap) -> list[tuple[int, int]]:
+    """Where the texts at `_attachments` → any name → `data` lie, without their quotes."""
+    walk = _Walk()
+    position, size = 0, len(whole)
+    while position < size:
+        found = _TOKEN.match(whole, position)
+        if found is None:
+            break
+        walk.step(found)
+        position = found.end()
+    return walk.spans
+
+
+class _Walk:
+    """A walk over the tokens of a document that knows the keys above the present one."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[int, int]] = []
+        self._keys: list[bytes | None] = []  # at each depth; None in a list
+        self._key_comes = False
+        self._after_colon = False
+        self._plain = 0  # bytes of all tokens but data
+
+    def step(self, token: re.Match[bytes]) -> None:
+        """One token further."""
+        mark, text = token.group(1), token.group(2)
+        if text is not None and self._is_data():
+            self.spans.append(token.span(2))
+        else:
+            self._plain += token.end() - token.start()
+            if self._plain > MAX_PLAIN:
+                raise TooLarge(
+                    f"the document is larger than {MAX_PLAIN} bytes besides its attachments"
+                )
+        if mark is not None:
+            self._mark(mark)
+        elif text is not None and self._key_comes:
+            self._keys[-1] = text
+            self._key_comes = False
+        self._after_colon = mark == b":"
+
+    def _is_data(self) -> bool:
+        keys = self._keys
+        place = len(keys) == 3 and keys[0] == b"_attachments" and keys[2] == b"data"
+        return place and self._after_colon
+
+    def _mark(self, mark: bytes) -> None:
+        if mark in {b"{", b"["}:
+            self._keys.append(None)
+            self._key_comes = mark == b"{"
+            if len(self._keys) > DEPTH:
+                raise Invalid("the document is nested too deeply")
+        elif mark in {b"}", b"]"}:
+            self._key_comes = False
+            if self._keys:
+                self._keys.pop()
+        elif mark == b",":
+            self._key_comes = bool(self._keys) and self._keys[-1] is not None
+
+
+def decoded(path: Path, attachment: Attachment) -> Iterator[bytes]:
+    """An attachment's bytes, decoded from base64 in pieces.
+
+    Raises:
+        Invalid: it is not base64.
+    """
+    rest = b""
+    with path.open("rb") as file:
+        file.seek(attachment.start)
+        left = attachment.end - attachment.start
+        while left:
+            raw = file.read(min(PIECE, left))
+            left -= len(raw)
+            text = (rest + raw).replace(b"\\/", b"/").replace(b"\\n", b"").replace(b"\\r", b"")
+            whole = len(text) - len(text) % 4 if left else len(text)
+            if left and text.endswith(b"\\"):  # half of an escape
+                whole = min(whole, (len(text) - 1) // 4 * 4)
+            rest = text[whole:]
+            try:
+                yield base64.b64decode(text[:whole], validate=True)
+            except binascii.Error as problem:
+                raise Invalid(f"_attachments: {attachment.name[:200]!r} is not base64") from problem
+
+
+def raw_text(path: Path, attachment: Attachment, at_most: int) -> str:
+    """An attachment's data as the text that it is: provenance bundles are not base64.
+
+    Raises:
+        TooLarge: it is longer than `at_most` bytes.
+        Invalid: it is no text.
+    """
+    if attachment.end - attachment.start > at_most:
+        raise TooLarge(f"_attachments: {attachment.name[:200]!r} is larger than {at_most} bytes")
+    with path.open("rb") as file:
+        file.seek(attachment.start)
+        quoted = b'"' + file.read(attachment.end - attachment.start) + b'"'
+    try:
+        return msgspec.json.decode(quoted, type=str)
+    except msgspec.DecodeError as problem:
+        raise Invalid(f"_attachments: {attachment.name[:200]!r} cannot be read") from problem

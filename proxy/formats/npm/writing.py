@@ -1,0 +1,333 @@
+"""What npm, yarn, pnpm and bun write: publish, tags, deprecation, unpublish."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from starlette.responses import Response
+
+from proxy.errors import Conflict, Denied, Invalid, NotFound, TooLarge
+from proxy.flows.depot import Depot
+from proxy.flows.hosting import Hosting, check, host
+from proxy.flows.ingest import store, store_bytes
+from proxy.flows.places import Place
+from proxy.formats.npm import publishing, tarball
+from proxy.formats.npm.document import Document, decoded, raw_text, read_document
+from proxy.formats.npm.names import TARBALL, full_name
+from proxy.formats.npm.publishing import Publication
+from proxy.web.bodies import drain, spooled
+from proxy.web.edge import Call
+from storage.blobs import IncomingBlob
+from storage.catalogue import Transaction, packages, pointers, revisions, versions
+from storage.catalogue.events import Change, record
+from storage.catalogue.pointers import Move, Pointer
+from storage.records import Asset, Blob, Content, Package, PackageRef, Sha256
+
+DIGESTS: Final = frozenset({"sha512", "sha1"})
+MAX_BUNDLE: Final = 4 << 20
+MAX_TAG_BODY: Final = 1_024
+OVERHEAD: Final = 64 << 20  # of a document besides its tarball
+LATEST: Final = "latest"
+ATTESTATIONS: Final = "attestations"
+
+
+async def put_document(depot: Depot, call: Call, ref: PackageRef) -> Response:
+    """A publish, or a change of what is said of versions: which one shows in the document.
+
+    Raises:
+        Invalid, TooLarge: the document or the tarball is wrong; nothing is kept.
+        Conflict: the version is there, elsewhere on the way, or origin controls forbid it.
+        Denied: the principal may not.
+    """
+    limit = depot.asset_bytes * 4 // 3 + OVERHEAD
+    try:
+        async with spooled(call.request, depot.scratch, limit) as path:
+            document = await asyncio.to_thread(read_document, path)
+            if document.attachments:
+                return await _publish(depot, call, ref, path, document)
+            await call.authorise("PutPackageMetadata", ref)
+            return await _deprecate(depot, call, ref, document.members)
+    except BaseException:
+        await drain(call.request)
+        raise
+
+
+async def _publish(
+    depot: Depot, call: Call, ref: PackageRef, path: Path, document: Document
+) -> Response:
+    await call.authorise("PublishPackageVersion", ref)
+    publication = publishing.read_publication(ref, document)
+    await check(depot, call.place, ref, publication.version)
+    domain = call.place.domain.id
+    async with depot.blobs.create(domain, digests=DIGESTS) as incoming:
+        blob = await _unpack(depot, publication, path, incoming)
+        publishing.check_sums(publication, size=blob.size, digests=blob.digests)
+
+        def look() -> tarball.Packed:
+            with incoming.file() as file:
+                return tarball.read_tarball(file)
+
+        packed = await asyncio.to_thread(look)
+        publishing.check_manifest(publication.manifest, packed)
+        bundle = None
+        if publication.bundle is not None:
+            text = await asyncio.to_thread(raw_text, path, publication.bundle, MAX_BUNDLE)
+            bundle = publishing.read_bundle(text, sha512=blob.digests["sha512"])
+        await store(depot, domain, incoming)
+    content = Content(
+        metadata=publishing.kept_manifest(publication, packed, call.principal),
+        published_at=depot.clock(),
+        assets=(
+            Asset(
+                name=TARBALL,
+                digests=blob.digests,
+                size=blob.size,
+                published_at=depot.clock(),
+                facts=publishing.dist_facts(packed, blob.digests, bundle),
+            ),
+        ),
+    )
+    documents: list[tuple[Sha256, str, Sha256]] = []
+    if bundle is not None:
+        kept = await store_bytes(depot, domain, msgspec.json.encode({ATTESTATIONS: [bundle]}))
+        documents.append((blob.sha256, ATTESTATIONS, kept.sha256))
+    tags = dict(publication.tags)
+    known = await depot.catalogue.read(packages.find, call.place.repository.id, ref)
+    if known is None or not await depot.catalogue.read(packages.tags, known.id):
+        tags.setdefault(LATEST, publication.version)  # clients fail without it
+    hosting = Hosting(
+        place=call.place,
+        ref=ref,
+        version=publication.version,
+        merge=lambda present, held: _merge(present, held, content),
+        tags=tags,
+        documents=tuple(documents),
+    )
+    await host(depot, hosting, principal=call.principal)
+    return _done(full_name(ref), 201)
+
+
+async def _unpack(
+    depot: Depot, publication: Publication, path: Path, incoming: IncomingBlob
+) -> Blob:
+    pieces = decoded(path, publication.tarball)
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        if incoming.size + len(piece) > depot.asset_bytes:
+            raise TooLarge(f"the tarball is larger than {depot.asset_bytes} bytes")
+        await incoming.write(piece)
+    return await incoming.finish()
+
+
+def _merge(present: Pointer | None, held: Content | None, content: Content) -> Content | None:
+    """The same tarball once more is a success: npm repeats a publish whose answer was lost."""
+    if present is None or held is None:
+        return content
+    own, new = held.asset(TARBALL), content.asset(TARBALL)
+    if own is not None and new is not None and own.sha256 == new.sha256:
+        return None
+    raise Conflict(
+        f"You cannot publish over the previously published versions: {present.version}.",
+        kind="package-version",
+        name=present.version,
+    )
+
+
+async def _deprecate(
+    depot: Depot, call: Call, ref: PackageRef, members: Mapping[str, Any]
+) -> Response:
+    """Takes `deprecated` of each version that is held here, and nothing else: a stale client changes no more."""
+    told = members.get("versions")
+    if not isinstance(told, dict):
+        raise Invalid("versions: expected an object; a publish has _attachments")
+    package = await _package(depot, call.place, ref)
+    change = _change(depot, call)
+    words = {
+        version: manifest["deprecated"]
+        for version, manifest in told.items()
+        if isinstance(manifest, dict) and isinstance(manifest.get("deprecated"), str)
+    }
+    await depot.catalogue.write(_write_words, change, call.place, package, words)
+    return _done(full_name(ref), 200)
+
+
+async def _write_words(
+    tx: Transaction, change: Change, place: Place, package: Package, words: Mapping[str, str]
+) -> None:
+    for version, word in words.items():
+        pointer = await pointers.find(tx, package.id, version)
+        if pointer is None:
+            continue
+        content = await revisions.load(tx, change.domain, pointer.revision_id)
+        if content is None:
+            continue
+        manifest = msgspec.json.decode(content.metadata, type=dict[str, msgspec.Raw])
+        before = bytes(manifest.pop("deprecated", b""))
+        if word:
+            manifest["deprecated"] = msgspec.Raw(msgspec.json.encode(word))
+        if bytes(manifest.get("deprecated", b"")) == before:
+            continue
+        changed = msgspec.structs.replace(content, metadata=msgspec.json.encode(manifest))
+        revision = await revisions.insert(tx, change.domain, changed, now=change.now)
+        move = Move(
+            repository=place.repository,
+            package=package.id,
+            ref=package.ref,
+            pointer=msgspec.structs.replace(pointer, revision_id=revision),
+            event="version.deprecated",
+        )
+        await pointers.put(tx, change, move)
+
+
+async def put_tag(depot: Depot, call: Call, ref: PackageRef, tag: str) -> Response:
+    """Lets a tag name a version that the repository holds."""
+    await call.authorise("PutPackageMetadata", ref)
+    publishing.check_tag(tag)
+    body = bytearray()
+    async for piece in call.request.stream():
+        body += piece
+        if len(body) > MAX_TAG_BODY:
+            raise TooLarge("the body is a version as a JSON text, and no longer")
+    try:
+        version = msgspec.json.decode(body, type=str)
+    except msgspec.DecodeError as problem:
+        raise Invalid("the body must be a version as a JSON text") from problem
+    package = await _package(depot, call.place, ref)
+    await depot.catalogue.write(_tag, _change(depot, call), call.place, package, tag, version)
+    return _done(full_name(ref), 200)
+
+
+async def _tag(  # noqa: PLR0917 - a query's arguments
+    tx: Transaction, change: Change, place: Place, package: Package, tag: str, version: str
+) -> None:
+    if await pointers.find(tx, package.id, version) is None:
+        raise NotFound(f"{place} holds no version {version[:80]} of {full_name(package.ref)}")
+    await packages.tag(tx, package.id, tag, version)
+    await packages.raise_generation(tx, change.domain, package.ref)
+    await record(
+        tx, change, "tag.set", repository=place.repository.name, ref=package.ref, version=version,
+        after=msgspec.json.encode({"tag": tag}).decode(),
+    )  # fmt: skip
+
+
+async def delete_tag(depot: Depot, call: Call, ref: PackageRef, tag: str) -> Response:
+    """Removes a tag; `latest` stays."""
+    await call.authorise("PutPackageMetadata", ref)
+    if tag == LATEST:
+        raise Denied(
+            "the tag latest cannot be removed: clients fail without it; let it name another version"
+        )
+    package = await _package(depot, call.place, ref)
+    await depot.catalogue.write(_untag, _change(depot, call), call.place, package, tag)
+    return _done(full_name(ref), 200)
+
+
+async def _untag(tx: Transaction, change: Change, place: Place, package: Package, tag: str) -> None:
+    if not await packages.untag(tx, package.id, tag):
+        raise NotFound(f"{full_name(package.ref)} has no tag {tag[:80]} of its own in {place}")
+    await packages.raise_generation(tx, change.domain, package.ref)
+    await record(
+        tx, change, "tag.removed", repository=place.repository.name, ref=package.ref,
+        before=msgspec.json.encode({"tag": tag}).decode(),
+    )  # fmt: skip
+
+
+async def put_revision(depot: Depot, call: Call, ref: PackageRef, rev: str) -> Response:
+    """The client's unpublish of versions: those that are missing in the document go."""
+    await call.authorise("DeletePackageVersions", ref)
+    async with spooled(call.request, depot.scratch, OVERHEAD) as path:
+        document = await asyncio.to_thread(read_document, path)
+    kept = document.members.get("versions")
+    if not isinstance(kept, dict):
+        raise Denied("only versions can be taken back here; rights are given by policies")
+    package = await _package(depot, call.place, ref)
+    tags = document.members.get("dist-tags")
+    await depot.catalogue.write(
+        _unpublish, _change(depot, call), call.place, package,
+        rev=rev, kept=set(kept), tags=tags if isinstance(tags, dict) else {},
+    )  # fmt: skip
+    return _done(full_name(ref), 200)
+
+
+async def _unpublish(
+    tx: Transaction,
+    change: Change,
+    place: Place,
+    package: Package,
+    *,
+    rev: str,
+    kept: set[str],
+    tags: Mapping[str, Any],
+) -> None:
+    present = await revision_number(tx, place, package.ref)
+    if rev != present:
+        raise Conflict(
+            f"the package was changed meanwhile: its revision is {present}, not {rev[:40]}"
+        )
+    held = await versions.of_package(tx, place.repository.id, package.ref)
+    for row in held:
+        if row.version not in kept:
+            await versions.delete(tx, change, place.repository, row, package.ref)
+    left = {row.version for row in held} & kept
+    own = await packages.tags(tx, package.id)
+    for tag, version in own.items():
+        target = tags.get(tag)
+        if version not in left and isinstance(target, str) and target in left:
+            await packages.tag(tx, package.id, tag, target)
+        elif version not in left:
+            await packages.untag(tx, package.id, tag)
+
+
+async def delete_package(depot: Depot, call: Call, ref: PackageRef) -> Response:
+    """Removes the package with all its versions from the repository."""
+    await call.authorise("DeletePackage", ref)
+    package = await _package(depot, call.place, ref)
+    await depot.catalogue.write(_delete, _change(depot, call), call.place, package)
+    return _done(full_name(ref), 200)
+
+
+async def _delete(tx: Transaction, change: Change, place: Place, package: Package) -> None:
+    for row in await versions.of_package(tx, place.repository.id, package.ref):
+        await versions.delete(tx, change, place.repository, row, package.ref)
+    await packages.delete(tx, change.domain, package)
+    await record(tx, change, "package.deleted", repository=place.repository.name, ref=package.ref)
+
+
+async def delete_tarball(
+    depot: Depot, call: Call, ref: PackageRef, version: str | None
+) -> Response:
+    """The end of the client's unpublish: the version has gone with the document before."""
+    await call.authorise("DeletePackageVersions", ref)
+    package = await depot.catalogue.read(packages.find, call.place.repository.id, ref)
+    if package is not None and version is not None:
+        held = await depot.catalogue.read(pointers.find, package.id, version)
+        if held is not None:
+            raise Conflict(f"version {version} is still listed: remove it from the document first")
+    return _done(full_name(ref), 200)
+
+
+async def revision_number(tx: Transaction, place: Place, ref: PackageRef) -> str:
+    """`_rev` of a packument for those who write: it differs after every change."""
+    found = await packages.generation(tx, place.domain.id, ref)
+    return f"{found.name}-{place.repository.id[-8:]}"
+
+
+async def _package(depot: Depot, place: Place, ref: PackageRef) -> Package:
+    found = await depot.catalogue.read(packages.find, place.repository.id, ref)
+    if found is None:
+        raise NotFound(
+            f"{place} itself has no package {full_name(ref)}; its upstreams cannot be changed"
+        )
+    return found
+
+
+def _change(depot: Depot, call: Call) -> Change:
+    return Change(domain=call.place.domain.id, principal=call.principal, now=depot.clock())
+
+
+def _done(name: str, status: int) -> Response:
+    body = msgspec.json.encode({"ok": True, "id": name, "success": True})
+    return Response(body + b"\n", status, media_type="application/json")
