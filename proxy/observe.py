@@ -140,3 +140,6 @@ def configure(format: str, level: str) -> None:
     as_text = format == "text" or (format == "auto" and sys.stderr.isatty())
     handler.setFormatter(TextLines() if as_text else JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    logging.getLogger("nodesemver").setLevel(
+        logging.WARNING
+    )  # it tells of every text that is no range

@@ -17,6 +17,7 @@ NODE = {
     "yarn1": ("yarn@1.22.22", "yarn"),
     "yarn4": ("@yarnpkg/cli-dist@4.18.1", "yarn"),
     "pnpm": ("pnpm@10.34.9", "pnpm"),
+    "bun": ("bun@1.4.5", "bun"),
 }
 PYTHON = {
     "poetry": "poetry==2.5.1",

@@ -1,10 +1,9 @@
-"""Real npm, yarn 1, yarn 4, pnpm (and bun where it is installed) publish; the others install what they published."""
+"""Real npm, yarn 1, yarn 4, pnpm and bun publish; the others install what they published."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +53,7 @@ class Author:
         (self.folder / ".yarnrc.yml").write_text(json.dumps(settings))
 
     def run(self, *words: str, succeeds: bool = True) -> str:
-        program = shutil.which("bun") if self.client == "bun" else command(self.client)
-        assert program is not None
+        program = command(self.client)
         home = self.folder.parent / "home"
         home.mkdir(exist_ok=True)
         environment = clean_environment() | {
@@ -77,7 +75,9 @@ class Author:
             check=False,
             timeout=120,
         )
-        assert (done.returncode == 0) is succeeds, done.stdout + done.stderr + self.server.log()[-3000:]
+        assert (done.returncode == 0) is succeeds, (
+            done.stdout + done.stderr + self.server.log()[-3000:]
+        )
         return done.stdout + done.stderr
 
     def publish(self, version: str, *, succeeds: bool = True) -> str:
@@ -94,8 +94,6 @@ class Author:
 
 
 def author(client: str, server: Entrepot, folder: Path, token: str = "") -> Author:
-    if client == "bun" and shutil.which("bun") is None:
-        pytest.skip("bun is not installed on this machine")
     return Author(client, server, folder, token or server.token(UPLOADER, scope="publish"))
 
 

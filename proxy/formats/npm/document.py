@@ -23,6 +23,9 @@ MAX_PLAIN: Final = 32 << 20  # bytes of a document besides its attachments' data
 PIECE: Final = 256 << 10
 DEPTH: Final = 200
 
+WINDOW: Final = 4 << 20
+
+_SPACE: Final = re.compile(rb"[ \t\r\n]*")
 _TOKEN: Final = re.compile(
     rb'[ \t\r\n]*(?:([{}\[\],:])|"([^"\\]*(?:\\.[^"\\]*)*)"|([^ \t\r\n{}\[\],:"]+))', re.DOTALL
 )
@@ -96,12 +99,44 @@ def _data_spans(whole: mmap.mmap) -> list[tuple[int, int]]:
     walk = _Walk()
     position, size = 0, len(whole)
     while position < size:
+        start = _SPACE.match(whole, position).end()  # type: ignore[union-attr]
+        if walk.data_comes and whole[start : start + 1] == b'"':
+            position = _end_of_text(whole, start + 1)
+            walk.skip(start + 1, position - 1)
+            continue
         found = _TOKEN.match(whole, position)
         if found is None:
             break
         walk.step(found)
         position = found.end()
     return walk.spans
+
+
+def _end_of_text(whole: mmap.mmap, position: int) -> int:
+    """Where the text ends that begins here, behind its quote; what has been looked at leaves memory."""
+    while position < len(whole):
+        quote = whole.find(b'"', position, position + WINDOW)
+        _let_go(whole, position)
+        if quote < 0:
+            position += WINDOW
+        elif _escapes(whole, quote) % 2 == 0:
+            return quote + 1
+        else:  # provenance bundles are JSON in a text
+            position = quote + 1
+    raise Invalid("_attachments: a text without an end")
+
+
+def _escapes(whole: mmap.mmap, position: int) -> int:
+    """How many backslashes stand right before."""
+    before = whole[max(position - 64, 0) : position]
+    return len(before) - len(before.rstrip(b"\\"))
+
+
+def _let_go(whole: mmap.mmap, position: int) -> None:
+    begin = position // mmap.PAGESIZE * mmap.PAGESIZE
+    length = min(WINDOW, len(whole) - begin)
+    if hasattr(mmap, "MADV_DONTNEED") and length > mmap.PAGESIZE:
+        whole.madvise(mmap.MADV_DONTNEED, begin, length)
 
 
 class _Walk:
@@ -117,14 +152,9 @@ class _Walk:
     def step(self, token: re.Match[bytes]) -> None:
         """One token further."""
         mark, text = token.group(1), token.group(2)
-        if text is not None and self._is_data():
-            self.spans.append(token.span(2))
-        else:
-            self._plain += token.end() - token.start()
-            if self._plain > MAX_PLAIN:
-                raise TooLarge(
-                    f"the document is larger than {MAX_PLAIN} bytes besides its attachments"
-                )
+        self._plain += token.end() - token.start()
+        if self._plain > MAX_PLAIN:
+            raise TooLarge(f"the document is larger than {MAX_PLAIN} bytes besides its attachments")
         if mark is not None:
             self._mark(mark)
         elif text is not None and self._key_comes:
@@ -132,10 +162,17 @@ class _Walk:
             self._key_comes = False
         self._after_colon = mark == b":"
 
-    def _is_data(self) -> bool:
+    @property
+    def data_comes(self) -> bool:
+        """Whether the next token is the data of an attachment."""
         keys = self._keys
         place = len(keys) == 3 and keys[0] == b"_attachments" and keys[2] == b"data"
         return place and self._after_colon
+
+    def skip(self, start: int, end: int) -> None:
+        """Leaves out the data that lies there."""
+        self.spans.append((start, end))
+        self._after_colon = False
 
     def _mark(self, mark: bytes) -> None:
         if mark in {b"{", b"["}:

@@ -222,7 +222,8 @@ def _binaries(manifest: Mapping[str, Any], member: str) -> dict[str, Any]:
     if isinstance(value, str):
         value = {str(manifest.get("name", "")).rpartition("/")[2]: value}
     found = value if isinstance(value, dict) else {}
-    return {name: str(path).removeprefix("./") for name, path in found.items()}
+    # bun names the command of a scoped package with its scope.
+    return {name.rpartition("/")[2]: str(path).removeprefix("./") for name, path in found.items()}
 
 
 def kept_manifest(publication: Publication, packed: Packed, principal: str) -> bytes:
