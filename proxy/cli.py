@@ -11,6 +11,7 @@ import click
 from proxy.auth import admin_key
 from proxy.cli_access import credential, token
 from proxy.cli_config import config_option, load_config
+from proxy.cli_packages import explain, yank
 from proxy.config import (
     Config,
     Credential,
@@ -28,8 +29,8 @@ def main() -> None:
     """entrepot: a self-hosted package repository proxy."""
 
 
-main.add_command(token)
-main.add_command(credential)
+for command in (token, credential, explain, yank):
+    main.add_command(command)
 
 
 @main.command()

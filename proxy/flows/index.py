@@ -20,7 +20,7 @@ SERVER_PRINCIPAL = "entrepot"  # who refreshes what is held; no account
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Shelves:
+class Shelves:
     """What the repositories on a walk hold of one package."""
 
     held: dict[RepositoryId, list[HeldVersion]]
@@ -35,14 +35,14 @@ async def offered(depot: Depot, place: Place, ref: PackageRef, view: View) -> Of
         NotFound: nobody on the walk knows the package.
         UpstreamUnavailable, UpstreamCorrupt: nobody knows it, and a connection could not be asked.
     """
-    found = await _listed(depot, place, ref, view)
-    listed = {name: _listings(depot, ref, index) for name, index in found.items()}
-    shelves = await depot.catalogue.scan(_look_at_shelves, view.walk, ref)
+    found = await listed(depot, place, ref, view)
+    lists = {name: listings(depot, ref, index) for name, index in found.items()}
+    shelves = await depot.catalogue.scan(look_at_shelves, view.walk, ref)
     if depot.formats[ref.format].follows_registry:
-        renewed = refreshes(view.walk, held=shelves.held, listed=listed)
+        renewed = refreshes(view.walk, held=shelves.held, listed=lists)
         if await _refresh(depot, place, ref, renewed):
-            shelves = await depot.catalogue.scan(_look_at_shelves, view.walk, ref)
-    offers = offer(view.walk, held=shelves.held, listed=listed)
+            shelves = await depot.catalogue.scan(look_at_shelves, view.walk, ref)
+    offers = offer(view.walk, held=shelves.held, listed=lists)
     if not offers and not found and not shelves.known:
         raise _absence(place, ref, view)
     contents = await depot.catalogue.scan(
@@ -73,7 +73,7 @@ def _absence(place: Place, ref: PackageRef, view: View) -> Exception:
     return NotFound(f"{place} has no {ref.format} package {name}: {why}")
 
 
-async def _listed(
+async def listed(
     depot: Depot, place: Place, ref: PackageRef, view: View
 ) -> dict[str, UpstreamIndex]:
     found = {}
@@ -85,7 +85,7 @@ async def _listed(
     return {name: found[name] for name in view.walk.connections if name in found}
 
 
-def _listings(depot: Depot, ref: PackageRef, index: UpstreamIndex) -> dict[str, Listing]:
+def listings(depot: Depot, ref: PackageRef, index: UpstreamIndex) -> dict[str, Listing]:
     key = depot.formats[ref.format].version_key
     return {
         key(version): Listing(version=version, content=content)
@@ -93,7 +93,7 @@ def _listings(depot: Depot, ref: PackageRef, index: UpstreamIndex) -> dict[str, 
     }
 
 
-async def _look_at_shelves(tx: Transaction, walk: Walk, ref: PackageRef) -> _Shelves:
+async def look_at_shelves(tx: Transaction, walk: Walk, ref: PackageRef) -> Shelves:
     held: dict[RepositoryId, list[HeldVersion]] = {}
     tags: dict[RepositoryId, dict[str, str]] = {}
     for stop in walk.stops:
@@ -112,7 +112,7 @@ async def _look_at_shelves(tx: Transaction, walk: Walk, ref: PackageRef) -> _She
             )
             for row in await versions.of_package(tx, stop.repository.id, ref)
         ]
-    return _Shelves(held=held, tags=tags, known=walk.requested.id in held)
+    return Shelves(held=held, tags=tags, known=walk.requested.id in held)
 
 
 async def _refresh(depot: Depot, place: Place, ref: PackageRef, renewed: list[Refresh]) -> bool:
