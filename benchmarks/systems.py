@@ -6,7 +6,6 @@ import base64
 import json
 import re
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -437,18 +436,7 @@ external_connection = "public:npmjs"
                 raise RuntimeError("entrepot is not ready")
             time.sleep(0.1)
 
-        principal = f"arn:aws:iam::{self.account}:user/admin"
-        command = [
-            "entrepot",
-            "token",
-            "--config",
-            self.work / "entrepot.toml",
-            "--domain",
-            "bench",
-            "--principal",
-            principal,
-        ]
-        token = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        token = publish.authorization_token(self.base, "bench", self.key, self.secret, "us-east-1")
         self.auth = {"Authorization": "Basic " + base64.b64encode(f"aws:{token}".encode()).decode()}
 
     def publish(self, name: str, version: str) -> None:
@@ -456,6 +444,11 @@ external_connection = "public:npmjs"
         publish.python_upload(
             f"{self.base}/d/bench/pypi/team/", filename, name, version, data, self.auth
         )
+
+    def publish_npm(self, name: str, version: str) -> None:
+        """As Verdaccio takes it."""
+        tarball = catalogue.tarball(name, version, {}, 200)
+        publish.node_publish(self.npm, name, version, tarball, self.auth)
 
     @property
     def simple(self) -> str:

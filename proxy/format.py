@@ -32,6 +32,7 @@ class UpstreamRequest:
     headers: tuple[
         tuple[str, str], ...
     ] = ()  # Accept and the like; validators are added by the client
+    body: bytes | None = None  # sent by POST; None: a GET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,6 +96,7 @@ class Registry:
     zeros: dict[str, int] = field(default_factory=dict)  # file name → so many zero bytes
     documents: dict[str, bytes] = field(default_factory=dict)  # npm: path → what lies there
     asked: Counter[str] = field(default_factory=Counter)
+    posted: list[tuple[str, bytes]] = field(default_factory=list)  # path, body
     status: int = 200  # of every answer; anything else is a fault
     login_page: bool = False
     html_only: bool = False
@@ -235,6 +236,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(b"<html><form><input></form></html>", "text/html")
         else:
             self._answer()
+
+    def do_POST(self) -> None:
+        registry = self.registry
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        registry.posted.append((self.path, body))
+        if registry.status != 200:
+            return self._send(b"fault", "text/plain", registry.status)
+        return self._send_npm(self.path.removeprefix("/npm/"))
 
     def _answer(self) -> None:
         registry = self.registry

@@ -151,7 +151,7 @@ class UpstreamClient:
         try:
             async with (
                 asyncio.timeout(self._limits.index_total_s),
-                self._open(via, request.url, headers) as answer,
+                self._open(via, request.url, headers, body=request.body) as answer,
             ):
                 if answer.status == 304:
                     return NotModified()
@@ -180,14 +180,14 @@ class UpstreamClient:
 
     @asynccontextmanager
     async def _open(
-        self, via: Connection, url: str, headers: dict[str, str]
+        self, via: Connection, url: str, headers: dict[str, str], *, body: bytes | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         breaker = self._breakers.setdefault(via.name, Breaker())
         if not breaker.allows(self._clock()):
             wait_s = breaker.retry_after_s(self._clock())
             raise UpstreamUnavailable(via.name, "it failed repeatedly", retry_after_s=wait_s)
         try:
-            answer = await self._try(via, URL(url, encoded=True), headers)
+            answer = await self._try(via, URL(url, encoded=True), headers, body)
         except BaseException as problem:
             if isinstance(problem, UpstreamUnavailable):
                 breaker.failed(self._clock())
@@ -206,7 +206,7 @@ class UpstreamClient:
             answer.close() if not answer.content.at_eof() else answer.release()
 
     async def _try(
-        self, via: Connection, url: URL, headers: dict[str, str]
+        self, via: Connection, url: URL, headers: dict[str, str], body: bytes | None
     ) -> aiohttp.ClientResponse:
         """The first answer that is worth something, after as many tries as are allowed."""
         for attempt in range(self._limits.retries + 1):
@@ -214,7 +214,7 @@ class UpstreamClient:
             wait_s = (2**attempt + random.random()) / 4  # noqa: S311 - jitter
             try:
                 async with asyncio.timeout(self._limits.first_byte_s):
-                    answer = await self._follow(via, url, headers)
+                    answer = await self._follow(via, url, headers, body)
             except TimeoutError as problem:
                 if last:
                     reason = "it did not answer in time"
@@ -235,14 +235,17 @@ class UpstreamClient:
         raise AssertionError("the last try returns or raises")
 
     async def _follow(
-        self, via: Connection, url: URL, headers: dict[str, str]
+        self, via: Connection, url: URL, headers: dict[str, str], body: bytes | None
     ) -> aiohttp.ClientResponse:
         for _ in range(MAX_HOPS):
             why = refusal(via, url)
             if why is not None:
                 raise UpstreamCorrupt(via.name, why)
             session = self._trusted if is_trusted(via, url) else self._public
-            answer = await session.get(url, headers=headers, allow_redirects=False)
+            method = "GET" if body is None else "POST"
+            answer = await session.request(
+                method, url, headers=headers, data=body, allow_redirects=False
+            )
             location = answer.headers.get("Location")
             if answer.status not in {301, 302, 303, 307, 308} or not location:
                 return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -113,15 +114,16 @@ async def packages(
         LIMIT {int(limit)}""",  # noqa: S608 - placeholders and a number
         *where.values,
     )
-    return [
-        Package(
-            id=row.id,
-            repository_id=repository,
-            ref=PackageRef(format=row.format, namespace=row.namespace, name=row.name),
-            controls=OriginControls(publish=row.publish_control, upstream=row.upstream_control),
-        )
-        for row in rows
-    ]
+    return [_package(row, repository) for row in rows]
+
+
+def _package(row: _PackageRow, repository: RepositoryId) -> Package:
+    return Package(
+        id=row.id,
+        repository_id=repository,
+        ref=PackageRef(format=row.format, namespace=row.namespace, name=row.name),
+        controls=OriginControls(publish=row.publish_control, upstream=row.upstream_control),
+    )
 
 
 async def versions(
@@ -196,3 +198,40 @@ async def names(
         LIMIT {int(limit)}""",  # noqa: S608 - placeholders and a number
         *where.values,
     )
+
+
+async def search(
+    tx: Transaction,
+    repository: RepositoryId,
+    format: PackageFormat,
+    *,
+    namespace: str | None,
+    words: list[str],
+    offset: int,
+    limit: int,
+) -> list[Package]:
+    """Packages with a published version whose name or namespace holds all the words, whatever their case."""
+    where = _Where()
+    where.add("repository_id = {} AND format = {}", repository, format)
+    if namespace is not None:
+        where.add("namespace = {}", namespace)
+    for word in words:
+        pattern = "%" + re.sub(r"([\\%_])", r"\\\1", word.lower()) + "%"
+        where.add(
+            "(lower(name) LIKE {} ESCAPE '\\' OR lower(namespace) LIKE {} ESCAPE '\\')",
+            pattern,
+            pattern,
+        )
+    rows = await tx.all(
+        _PackageRow,
+        f"""
+        SELECT id, format, namespace, name, publish_control, upstream_control
+        FROM package
+        WHERE {where} AND EXISTS (
+            SELECT 1 FROM package_version AS v
+            WHERE v.package_id = package.id AND v.status = 'Published')
+        ORDER BY namespace, name
+        LIMIT {int(limit)} OFFSET {int(offset)}""",  # noqa: S608 - placeholders and numbers
+        *where.values,
+    )
+    return [_package(row, repository) for row in rows]

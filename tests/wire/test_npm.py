@@ -325,7 +325,7 @@ def test_an_unbelievable_packument_is_refused(
     ("path", "status"),
     [
         ("nothing-here", 404),
-        ("-/v1/search?text=x", 404),
+        ("-/v1/nothing", 404),
         ("node_modules", 400),
         ("@acme", 400),
         ("@/kit", 400),
@@ -360,9 +360,12 @@ def test_the_protocol_of_credentials(start: Callable[..., Entrepot], registry: R
     assert json.loads(who.body) == {"username": arn}
 
 
-def test_writing_is_not_offered_yet(server: Entrepot) -> None:
-    reply = server.get(server.npm() + "anvil", method="PUT")
-    assert reply.status == 405 and reply.headers["allow"] == "GET, HEAD"
+def test_writing_needs_a_token_whoever_may_read(server: Entrepot) -> None:
+    for method in ("PUT", "DELETE"):
+        assert server.get(server.npm() + "anvil", method=method).status == 401
+    reply = server.get(server.npm() + "anvil", method="PATCH")
+    assert reply.status == 405
+    assert "PUT" in reply.headers["allow"]
 
 
 def test_many_clients_of_one_cold_tarball_are_one_upstream_request(

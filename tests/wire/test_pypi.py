@@ -294,4 +294,4 @@ def test_a_page_is_redirected_to_its_normal_address(server: Entrepot, registry: 
 def test_an_index_can_only_be_read(server: Entrepot, registry: Registry) -> None:
     reply = server.get(f"{server.index()}anvil/", method="DELETE")
     assert reply.status == 405
-    assert reply.headers["allow"] == "GET, HEAD"
+    assert reply.headers["allow"] == "GET, HEAD, POST"

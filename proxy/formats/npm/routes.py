@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -12,6 +12,7 @@ from proxy.errors import (
     Denied,
     EntrepotError,
     Invalid,
+    MethodUnsupported,
     NotFound,
     Unauthenticated,
     UpstreamCorrupt,
@@ -24,7 +25,7 @@ from proxy.flows.look import look, walk_of
 from proxy.flows.pages import packed, page
 from proxy.flows.sidecars import Sidecar
 from proxy.format import OfferedIndex, Rendered, UpstreamAnswer, UpstreamRequest
-from proxy.formats.npm import names, negotiation, rendering, writing
+from proxy.formats.npm import auditing, names, negotiation, rendering, searching, writing
 from proxy.formats.npm.adapter import NPM
 from proxy.formats.npm.facts import read_dist_facts
 from proxy.formats.npm.negotiation import ABBREVIATED, FULL
@@ -70,7 +71,9 @@ class NpmEdge:
         if parts[0] == "-":
             return await _service(depot, call, parts[1:])
         if call.request.method == "POST":
-            raise NotFound(f"{call.place} takes nothing by POST at this address")
+            raise MethodUnsupported(
+                "nothing is taken by POST at this address", allowed=("GET", "HEAD", "PUT")
+            )
         return await _read(depot, call, parts)
 
     def refuse(self, problem: EntrepotError | StorageError) -> Response:
@@ -123,24 +126,31 @@ async def _write(depot: Depot, call: Call, parts: list[str]) -> Response:
 
 
 async def _service(depot: Depot, call: Call, parts: list[str]) -> Response:
+    service = SERVICES.get(tuple(parts))
+    if service is not None:
+        return await service(depot, call)
     match parts:
-        case ["ping"]:
-            return _json({})
-        case ["whoami"]:
-            if call.principal == ANONYMOUS:
-                raise Unauthenticated("no authorization token was sent, so you are nobody")
-            return _json({"username": call.principal})
         case ["package", *name, "dist-tags"]:
             ref, rest = names.split_path(name or [""])
             if not rest:
                 return _json(rendering.complete_tags(await _offered(depot, call, ref)))
-        case ["npm", "v1", "keys"]:
-            return await _keys(depot, call)
         case ["npm", "v1", "attestations", *spec]:
             return await _attestations(depot, call, "/".join(spec))
         case ["v1", "login"] | ["npm", "v1", "tokens" | "user"] | ["user", *_]:
             raise NotFound(LOGIN)
     raise NotFound(f"entrepot does not offer /-/{'/'.join(parts)[:200]}")
+
+
+async def _ping(depot: Depot, call: Call) -> Response:
+    del depot, call
+    return _json({})
+
+
+async def _whoami(depot: Depot, call: Call) -> Response:
+    del depot
+    if call.principal == ANONYMOUS:
+        raise Unauthenticated("no authorization token was sent, so you are nobody")
+    return _json({"username": call.principal})
 
 
 async def _packument(depot: Depot, call: Call, ref: PackageRef) -> Response:
@@ -262,3 +272,14 @@ async def _keys(depot: Depot, call: Call) -> Response:
 
 def _json(document: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(document) + b"\n", status, media_type=FULL)
+
+
+SERVICES: Final[Mapping[tuple[str, ...], Callable[[Depot, Call], Awaitable[Response]]]] = {
+    ("ping",): _ping,
+    ("whoami",): _whoami,
+    ("v1", "search"): searching.search,
+    ("npm", "v1", "keys"): _keys,
+    ("npm", "v1", "security", "advisories", "bulk"): auditing.bulk,
+    ("npm", "v1", "security", "audits"): auditing.quick,
+    ("npm", "v1", "security", "audits", "quick"): auditing.quick,
+}
