@@ -34,9 +34,10 @@ from proxy.rules.permissions import ADMINISTRATOR
 from proxy.rules.resolution import OriginGuard
 from proxy.upstream import defaults
 from proxy.upstream.client import UpstreamClient, UpstreamLimits
-from proxy.web import probes
+from proxy.web import probes, protocol
 from proxy.web.admission import Admission
 from proxy.web.data_plane import DataPlane
+from proxy.web.finished import FinishedAnswers
 from storage import open_storage
 
 SCRATCH_AGE_S: Final = 86_400
@@ -152,12 +153,14 @@ def create_app(config: Config) -> ASGIApp:
     data_plane = DataPlane(INSTALLED, public_url=config.public_url, region=config.server.region)
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, object]]:
         async with open_depot(config) as depot:
             data_plane.depot = depot
             data_plane.admission = admission_of(config, depot)
             control_plane.depot, control_plane.admission = depot, data_plane.admission
-            yield
+            finished = FinishedAnswers(config.cache.pages_bytes // 4, depot.clock)
+            data_plane.finished = finished
+            yield {protocol.STATE: finished, protocol.CATALOGUE: depot.catalogue}
             data_plane.depot = control_plane.depot = None
 
     others = Starlette(routes=probes.routes(lambda: data_plane.depot), lifespan=lifespan)

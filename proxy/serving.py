@@ -25,7 +25,7 @@ def serve(config: Config) -> None:
     options: dict[str, Any] = {
         "host": config.server.host,
         "port": config.server.port,
-        "http": "httptools",
+        "http": "proxy.web.protocol:FastProtocol",
         "access_log": False,
         "server_header": False,
         "log_level": "warning",

@@ -30,7 +30,7 @@ from proxy.errors import EntrepotError, Invalid
 from proxy.flows.depot import Depot
 from proxy.observe import CUT, count_request
 from proxy.web.admission import Admission, Caller
-from proxy.web.data_plane import known_method
+from proxy.web.traces import known_method
 from storage.errors import StorageError
 
 log = logging.getLogger("entrepot.api")

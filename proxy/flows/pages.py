@@ -89,10 +89,19 @@ class PageCache:
             self.held_bytes -= dropped.page.size
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A page, and how it stands."""
+
+    page: Page
+    stale: str | None  # why it is an old one, as a sentence
+    until: Instant  # as long as nothing changes, it holds until then
+
+
 async def page(
     depot: Depot, place: Place, ref: PackageRef, media_type: str, render: Render
-) -> tuple[Page, str | None]:
-    """The page in this form, and why it is an old one, as a sentence; None if it is not.
+) -> Shown:
+    """The page in this form.
 
     Raises:
         NotFound: nobody on the walk knows the package.
@@ -104,7 +113,7 @@ async def page(
         kept = None
     believed = kept is not None and depot.clock() < kept.believed_until
     if kept is not None and believed and await _holds(depot, place, ref, key, kept):
-        return kept.page, kept.stale
+        return Shown(page=kept.page, stale=kept.stale, until=kept.believed_until)
     stamp = depot.catalogue.stamp()
     view = await look(depot, place, ref)
     if kept is None or kept.generation != view.generation or kept.failed != view.failed.keys():
@@ -114,7 +123,7 @@ async def page(
         )
     kept = replace(kept, stamp=stamp, believed_until=view.believed_until, stale=view.stale)
     depot.pages.put(key, kept)
-    return kept.page, kept.stale
+    return Shown(page=kept.page, stale=kept.stale, until=kept.believed_until)
 
 
 async def _holds(depot: Depot, place: Place, ref: PackageRef, key: Key, kept: _Kept) -> bool:
@@ -131,7 +140,7 @@ async def _holds(depot: Depot, place: Place, ref: PackageRef, key: Key, kept: _K
 
 async def _make(
     depot: Depot, place: Place, key: Key, *, view: View, stamp: int, render: Render
-) -> tuple[Page, str | None]:
+) -> Shown:
     _, ref, media_type = key
     found = await offered(depot, place, ref, view)
     made = await asyncio.to_thread(lambda: packed(render(found), media_type))
@@ -145,7 +154,7 @@ async def _make(
         stale=view.stale,
     )
     depot.pages.put(key, kept)
-    return made, view.stale
+    return Shown(page=made, stale=view.stale, until=view.believed_until)
 
 
 def packed(document: Rendered, media_type: str) -> Page:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,7 +18,7 @@ from proxy.rules.conditions import Context
 from proxy.rules.permissions import Level, Policies, Policy, Question, Verdict, account_of, decide
 from storage.catalogue import tags
 from storage.catalogue.tags import Taggable, Tagged
-from storage.records import Repository
+from storage.records import Instant, Repository
 
 ANONYMOUS: Final = "anonymous"
 MAX_VERDICTS: Final = 50_000
@@ -32,6 +32,7 @@ class Caller:
 
     principal: str  # an ARN, or `anonymous`
     scope: str = ""
+    expires_at: Instant | None = field(default=None, compare=False)  # of the token
 
     @property
     def account(self) -> str:
@@ -89,41 +90,46 @@ class Admission:
             raise Unauthenticated(
                 f"the authorization token is one of the domain {claims.domain}, not of {domain}"
             )
-        return Caller(principal=claims.principal, scope=claims.scope)
+        return Caller(principal=claims.principal, scope=claims.scope, expires_at=claims.expires_at)
 
     async def authorise(
         self, caller: Caller, needs: Needs, surroundings: Surroundings | None, request: Request
-    ) -> None:
+    ) -> bool:
         """Whether the caller may; `surroundings` None: the domain does not exist, or none is asked for.
+
+        True if the same holds for every request of this caller, until something changes.
 
         Raises:
             Denied: the sentence names the principal, the action, the resource and the rule.
         """
-        verdict = await self._verdict(caller, needs, surroundings, request)
+        verdict, lasting = await self._verdict(caller, needs, surroundings, request)
         if not verdict.allowed:
             raise Denied(
                 f"User: {caller.principal} is not authorized to perform: "
                 f"{needs.service}{needs.action} on resource: {needs.resource} {verdict.why}"
             )
+        return lasting
 
     async def _verdict(
         self, caller: Caller, needs: Needs, surroundings: Surroundings | None, request: Request
-    ) -> Verdict:
+    ) -> tuple[Verdict, bool]:
+        """The verdict, and whether no condition or variable had a part in it."""
         if surroundings is None:
             policies = await self._policies(caller, needs, None)
-            return await self._decide(caller, needs, None, policies, request)
+            return await self._decide(caller, needs, None, policies, request), False
         generation = await self.principals.generation()
         key = (caller, needs.action, needs.resource)
         held = self._verdicts.get(key)
         if held is not None and held[0] is surroundings and held[1] == generation:
-            return held[2]
+            return held[2], True
         policies = await self._policies(caller, needs, surroundings)
         verdict = await self._decide(caller, needs, surroundings, policies, request)
-        if not _conditional(policies):
+        lasting = not _conditional(policies)
+        if lasting:
             while len(self._verdicts) >= MAX_VERDICTS:
                 self._verdicts.pop(next(iter(self._verdicts)))
             self._verdicts[key] = (surroundings, generation, verdict)
-        return verdict
+        return verdict, lasting
 
     async def _policies(
         self, caller: Caller, needs: Needs, surroundings: Surroundings | None

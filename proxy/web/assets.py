@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from proxy.flows.depot import Depot
 from proxy.flows.downloads import PIECE, Download
 from proxy.web.edge import SOURCE
+from proxy.web.finished import ENDLESS, PASSING, Lasting
 from proxy.web.ranges import parse_range
 from storage.blobs import OpenBlob
 from storage.records import Asset, DomainId, Sha256
@@ -88,7 +89,12 @@ async def answer_stored(
         found["Content-Length"] = str(end - start)
         if end - start <= SMALL:
             body = await blob.read(start, end - start)
-            return Response(body, status_code=status, headers=found)
+            return Lasting(
+                body,
+                headers=found,
+                until=ENDLESS if span is None else PASSING,
+                status_code=status,
+            )
         opened.pop_all()  # the stream closes it
     return StreamingResponse(_pieces(blob, start, end), status_code=status, headers=found)
 

@@ -16,11 +16,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from proxy.errors import EntrepotError, Invalid, MethodUnsupported, NotFound, Unauthenticated
 from proxy.flows.depot import Depot
-from proxy.observe import CUT, count_request
+from proxy.observe import CUT
 from proxy.rules.permissions import Level
 from proxy.web import faults
 from proxy.web.admission import ANONYMOUS, Admission, Needs
 from proxy.web.edge import ON_PACKAGES, SOURCE, Call, Edge
+from proxy.web.finished import ENDLESS, PASSING, FinishedAnswers, Lasting
+from proxy.web.protocol import asked
+from proxy.web.traces import served
 from storage.catalogue.tags import Taggable
 from storage.errors import StorageError
 from storage.records import PackageRef
@@ -43,15 +46,20 @@ class DataPlane:
         self._region = region
         self.depot: Depot | None = None  # set while the server runs
         self.admission: Admission | None = None
+        self.finished: FinishedAnswers | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, and its line in the log."""
+        assert self.depot is not None, "opened by the lifespan"
         request = Request(scope, receive)
         request_id = uuid.uuid4().hex
         started = time.perf_counter()
+        stamp = self.depot.catalogue.stamp()
         label, response = await self._answer(request)
-        response.headers["X-Request-Id"] = request_id
         source = response.headers.get(SOURCE, "none")
+        if isinstance(response, Lasting) and response.status_code == 200:
+            self._finish(request, response, stamp=stamp, label=label, source=source)
+        response.headers["X-Request-Id"] = request_id
         sent = 0
 
         async def counted(message: Message) -> None:
@@ -65,21 +73,31 @@ class DataPlane:
             # The answer has begun: the connection is cut, so that no part is taken for the whole.
             CUT.inc()
             log.warning("request.cut", extra={"request_id": request_id, "reason": str(problem)})
-        took_s = time.perf_counter() - started
-        method = known_method(request.method)
-        count_request(label, method, response.status_code, source, took_s=took_s, sent_bytes=sent)
-        log.info(
-            "request.served",
-            extra={
-                "request_id": request_id,
-                "method": request.method,
-                "path": scope["path"][:MAX_PATH],
-                "status": response.status_code,
-                "duration_ms": round(took_s * 1000, 2),
-                "bytes": sent,
-                "source": source,
-            },
+        served(
+            label=label,
+            method=request.method,
+            path=scope["path"],
+            status=response.status_code,
+            source=source,
+            sent=sent,
+            took_s=time.perf_counter() - started,
+            request_id=request_id,
         )
+
+    def _finish(
+        self, request: Request, response: Lasting, *, stamp: int, label: str, source: str
+    ) -> None:
+        """Leaves an answer to those who send the same again."""
+        if self.finished is None or self.depot is None or request.method != "GET":
+            return
+        key = asked(request.scope)
+        # What has changed since the request began may have changed the answer, too.
+        if (
+            key is not None
+            and response.until > self.depot.clock()
+            and (self.depot.catalogue.stamp() == stamp)
+        ):
+            self.finished.keep(key, response, stamp=stamp, label=label, source=source)
 
     async def _answer(self, request: Request) -> tuple[str, Response]:
         """The format's name and the answer."""
@@ -116,7 +134,7 @@ class DataPlane:
         place_arn = f"{domain}/{repository}"
         arn = f"arn:aws:codeartifact:{self._region}:{surroundings.domain.owner}"
 
-        async def authorise(wanted: str, ref: PackageRef | None) -> None:
+        async def authorise(wanted: str, ref: PackageRef | None) -> bool:
             path = f"repository/{place_arn}"
             if ref is not None:
                 path = f"package/{place_arn}/{ref.format}/{ref.namespace}/{ref.name}"
@@ -128,10 +146,11 @@ class DataPlane:
                 tagged=(Taggable.REPOSITORY, repository) if ref is None else None,
             )
             assert self.admission is not None, "opened by the lifespan"
-            await self.admission.authorise(caller, needs, surroundings, request)
+            return await self.admission.authorise(caller, needs, surroundings, request)
 
+        lasting = False
         if action not in ON_PACKAGES:
-            await authorise(action, None)
+            lasting = await authorise(action, None)
         elif caller.principal == ANONYMOUS:
             raise Unauthenticated("an authorization token is needed to publish")
         call = Call(
@@ -142,12 +161,11 @@ class DataPlane:
             principal=caller.principal,
             authorise=authorise,
         )
-        return await edge.answer(self.depot, call)
-
-
-def known_method(method: str) -> str:
-    """The method as a label: clients do not choose how many there are."""
-    return method if method in {"GET", "HEAD", "PUT", "POST", "DELETE"} else "other"
+        response = await edge.answer(self.depot, call)
+        if isinstance(response, Lasting):
+            ends = caller.expires_at or ENDLESS
+            response.until = min(response.until, ends) if lasting else PASSING
+        return response
 
 
 @lru_cache(maxsize=8_192)

@@ -16,7 +16,7 @@ from proxy.format import Format
 from storage.errors import StorageError
 from storage.records import PackageRef
 
-Authorise = Callable[[str, PackageRef], Awaitable[None]]
+Authorise = Callable[[str, PackageRef], Awaitable[bool]]
 
 SOURCE: Final = "X-Entrepot-Source"  # where an answer came from: memory, stored, upstream, stale
 

@@ -10,13 +10,17 @@ from starlette.responses import Response
 from proxy.flows.pages import Page
 from proxy.rules.instants import http_date
 from proxy.web.edge import SOURCE
+from proxy.web.finished import PASSING, Lasting
+from storage.records import Instant
 
 TEXT: Final = "text/html"
 WARNING: Final = '110 - "the public registry could not be asked"'
 
 
-def answer_page(request: Request, page: Page, *, stale: str | None = None) -> Response:
-    """200 with the page, or 304 where the client has it."""
+def answer_page(
+    request: Request, page: Page, *, stale: str | None = None, until: Instant = PASSING
+) -> Response:
+    """200 with the page, or 304 where the client has it; `until`: as long as nothing changes, it holds."""
     headers = {
         "ETag": f'W/"{page.etag}"',
         "Cache-Control": "no-cache",
@@ -33,8 +37,8 @@ def answer_page(request: Request, page: Page, *, stale: str | None = None) -> Re
         return Response(status_code=304, headers=headers)
     if page.gzipped is not None and "gzip" in request.headers.get("Accept-Encoding", ""):
         headers["Content-Encoding"] = "gzip"
-        return Response(page.gzipped, headers=headers)
-    return Response(page.body, headers=headers)
+        return Lasting(page.gzipped, headers=headers, until=until)
+    return Lasting(page.body, headers=headers, until=until)
 
 
 def has_page(if_none_match: str | None, etag: str) -> bool:

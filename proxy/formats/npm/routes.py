@@ -157,8 +157,8 @@ async def _packument(depot: Depot, call: Call, ref: PackageRef) -> Response:
     form = negotiation.choose(call.request.headers.get("Accept", ""))
     if call.request.scope["query_string"] == b"write=true":
         return await _packument_to_write(depot, call, ref)
-    found, stale = await page(depot, call.place, ref, form, _renderer(form, call.base))
-    return answer_page(call.request, found, stale=stale)
+    shown = await page(depot, call.place, ref, form, _renderer(form, call.base))
+    return answer_page(call.request, shown.page, stale=shown.stale, until=shown.until)
 
 
 async def _packument_to_write(depot: Depot, call: Call, ref: PackageRef) -> Response:

@@ -92,10 +92,10 @@ async def _project(depot: Depot, call: Call, raw_name: str) -> Response:
     form = _form(call.request)
     render = rendering.json_page if form is MediaType.JSON else rendering.html_page
     ref = PackageRef(format=PackageFormat.PYPI, name=name)
-    found, stale = await page(
+    shown = await page(
         depot, call.place, ref, form, lambda index: render(index, f"{call.base}simple/{name}/")
     )
-    return answer_page(call.request, found, stale=stale)
+    return answer_page(call.request, shown.page, stale=shown.stale, until=shown.until)
 
 
 def _form(request: Request) -> MediaType:

@@ -1,0 +1,110 @@
+"""Answers that are finished: bytes to be written as they are, for as long as nothing has changed.
+
+The data plane leaves an answer here under everything that it depended on in the request: the address, what
+the client accepts, who it is. It holds while the catalogue's stamp is the one at which it was made (any
+commit of any process ends it: a policy, a revoked token, a new version) and until its index or its token
+ends by time. Whatever is not found here takes the ordinary way, which is the one that decides.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.responses import Response
+
+from storage.records import Instant
+
+MAX_BODY: Final = 1 << 20  # bytes of an answer: larger ones are streamed
+OVERHEAD: Final = 1_024  # bytes that an entry costs besides its body
+MAX_KEY: Final = 4_096  # bytes: what clients send decides how long keys are
+NOT_KEPT: Final = frozenset({b"content-length", b"x-request-id"})
+ON_304: Final = frozenset(
+    {b"etag", b"cache-control", b"vary", b"last-modified", b"x-entrepot-source", b"warning"}
+)
+
+PASSING: Final = Instant(0)  # of an answer that holds for this one request alone
+ENDLESS: Final = Instant(1 << 62)  # of one that holds as long as nothing changes
+
+Key = tuple[bytes, bytes | None, bytes | None, bytes | None]
+"""The address with its query; Accept, Accept-Encoding and Authorization as they were sent."""
+
+
+class Lasting(Response):
+    """An answer in one piece that holds until an instant, unless something changes before."""
+
+    def __init__(
+        self, body: bytes, *, headers: Mapping[str, str], until: Instant, status_code: int = 200
+    ) -> None:
+        super().__init__(body, status_code=status_code, headers=dict(headers))
+        self.until = until
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One answer, ready to be written behind a status line and the server's own headers."""
+
+    head: bytes  # of a 200, without status line, up to the empty line that ends it
+    body: bytes
+    head_304: bytes
+    etag: bytes  # with its quotes, without W/
+    stamp: int
+    until: Instant
+    label: str  # of the format, for metrics
+    source: str
+
+
+class FinishedAnswers:
+    """The answers that were given last, bounded by their bytes."""
+
+    def __init__(self, limit_bytes: int, clock: Callable[[], Instant]) -> None:
+        self.held_bytes = 0
+        self._limit_bytes = limit_bytes
+        self._clock = clock
+        self._held: OrderedDict[Key, Finished] = OrderedDict()
+
+    def find(self, key: Key, stamp: int) -> Finished | None:
+        """The answer under a key, if it still holds."""
+        found = self._held.get(key)
+        if found is None:
+            return None
+        if found.stamp != stamp or self._clock() >= found.until:
+            self._drop(key)
+            return None
+        self._held.move_to_end(key)
+        return found
+
+    def keep(self, key: Key, response: Lasting, *, stamp: int, label: str, source: str) -> None:
+        """Keeps an answer that was given in one piece and that anybody who sends this key may have."""
+        body = bytes(response.body)
+        headers = dict(response.raw_headers)
+        etag = headers.get(b"etag", b"").removeprefix(b"W/")
+        size = sum(len(part or b"") for part in key)
+        if not etag or len(body) > MAX_BODY or size > MAX_KEY:
+            return
+        self._drop(key)
+        self._held[key] = Finished(
+            head=_head(headers, NOT_KEPT) + b"content-length: %d\r\n" % len(body),
+            body=body,
+            head_304=_head(headers, frozenset(headers) - ON_304),
+            etag=etag,
+            stamp=stamp,
+            until=response.until,
+            label=label,
+            source=source,
+        )
+        self.held_bytes += len(body) + OVERHEAD
+        while self.held_bytes > self._limit_bytes and self._held:
+            self._drop(next(iter(self._held)))
+
+    def _drop(self, key: Key) -> None:
+        found = self._held.pop(key, None)
+        if found is not None:
+            self.held_bytes -= len(found.body) + OVERHEAD
+
+
+def _head(headers: dict[bytes, bytes], without: frozenset[bytes]) -> bytes:
+    lines = [name + b": " + value for name, value in headers.items() if name not in without]
+    return b"".join(line + b"\r\n" for line in lines)
