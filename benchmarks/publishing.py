@@ -98,7 +98,7 @@ def growth(system: System, kind: str, publish: Publish):
     for number in range(10):
         publish("grown-many", f"1.{number}.0")
     few = sample(10)
-    limit = time.monotonic() + 300
+    limit = time.monotonic() + 150
     reached = 10 + SAMPLE
     with ThreadPoolExecutor(CLIENTS) as pool:
         while reached < VERSIONS and time.monotonic() < limit:

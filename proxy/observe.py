@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -134,10 +135,86 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     return {name: value for name, value in vars(record).items() if name not in _OWN}
 
 
+class RequestLine(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The line of one answer, as JSON; it is written for every request, so it is made for speed."""
+
+    at: str
+    level: str
+    event: str
+    request_id: str
+    method: str
+    path: str
+    status: int
+    duration_ms: float
+    bytes: int
+    source: str
+
+
+_LINES: Final = msgspec.json.Encoder()
+_seconds: tuple[int, str] = (0, "")  # the last second that was written, as text
+
+
+def write_request_line(
+    log: logging.Logger,
+    *,
+    request_id: str,
+    method: str,
+    path: str,
+    status: int,
+    duration_ms: float,
+    sent_bytes: int,
+    source: str,
+) -> None:
+    """One answer's line, if the level wants it: as JSON straight to standard error, else by `logging`."""
+    if not log.isEnabledFor(logging.INFO):
+        return
+    if not _as_json:
+        fields = {
+            "request_id": request_id,
+            "method": method,
+            "path": path,
+            "status": status,
+            "duration_ms": duration_ms,
+            "bytes": sent_bytes,
+            "source": source,
+        }
+        log.info("request.served", extra=fields)
+        return
+    line = RequestLine(
+        at=_timestamp(time.time()),
+        level="info",
+        event="request.served",
+        request_id=request_id,
+        method=method,
+        path=path,
+        status=status,
+        duration_ms=duration_ms,
+        bytes=sent_bytes,
+        source=source,
+    )
+    sys.stderr.buffer.write(_LINES.encode(line) + b"\n")
+    sys.stderr.buffer.flush()
+
+
+def _timestamp(now_s: float) -> str:
+    """`2026-11-24T10:15:00.123+00:00`; the part up to the second is made once a second."""
+    global _seconds  # noqa: PLW0603 - a cache of one entry
+    second = int(now_s)
+    if _seconds[0] != second:
+        text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        _seconds = (second, text)
+    return f"{_seconds[1]}.{int((now_s - second) * 1000):03d}+00:00"
+
+
+_as_json = False
+
+
 def configure(format: str, level: str) -> None:
     """Sends events of this level and above to standard error, as `json`, `text`, or by what it is (`auto`)."""
     handler = logging.StreamHandler()
+    global _as_json  # noqa: PLW0603 - set once, when the process starts
     as_text = format == "text" or (format == "auto" and sys.stderr.isatty())
+    _as_json = not as_text
     handler.setFormatter(TextLines() if as_text else JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler])
     logging.getLogger("nodesemver").setLevel(

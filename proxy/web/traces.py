@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from proxy.observe import count_request
+from proxy.observe import count_request, write_request_line
 
 log = logging.getLogger("entrepot.requests")
 
@@ -30,18 +30,14 @@ def served(
 ) -> None:
     """Tells of one answer, whichever way it went."""
     count_request(label, known_method(method), status, source, took_s=took_s, sent_bytes=sent)
-    if not log.isEnabledFor(logging.INFO):
-        return
     text = path if isinstance(path, str) else path.partition(b"?")[0].decode("latin-1")
-    log.info(
-        "request.served",
-        extra={
-            "request_id": request_id,
-            "method": method,
-            "path": text[:MAX_PATH],
-            "status": status,
-            "duration_ms": round(took_s * 1000, 2),
-            "bytes": sent,
-            "source": source,
-        },
+    write_request_line(
+        log,
+        request_id=request_id,
+        method=method,
+        path=text[:MAX_PATH],
+        status=status,
+        duration_ms=round(took_s * 1000, 2),
+        sent_bytes=sent,
+        source=source,
     )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from archives import wheel
 from servers import Entrepot, clean_environment, free_port
 from standins import Registry
 from tools import command
@@ -115,6 +116,24 @@ def test_login_writes_what_twine_uploads_with(shell: Shell) -> None:
     assert found["codeartifact"]["repository"] == f"{shell.server.url}/d/acme/pypi/team/"
     assert found["codeartifact"]["username"] == "aws"
     assert found["codeartifact"]["password"].startswith("ep1.")
+
+
+def test_login_lets_twine_and_npm_publish(shell: Shell) -> None:
+    name, content = wheel("our-kit", "1.0")
+    (shell.folder / name).write_bytes(content)
+    shell.run("aws codeartifact login --tool twine --domain acme --repository team")
+    twine = command("twine")
+    shell.run(f"{twine} upload --non-interactive -r codeartifact {name}")
+    shell.run("aws codeartifact login --tool pip --domain acme --repository team")
+    shell.run(
+        "pip install our-kit && python -c 'import our_kit; assert our_kit.VERSION == \"1.0\"'"
+    )
+    (shell.folder / "package.json").write_text('{"name": "@acme/kit", "version": "1.0.0"}')
+    shell.run("aws codeartifact login --tool npm --domain acme --repository team")
+    shell.run("npm publish --fetch-retries 0")
+    assert shell.run("npm view @acme/kit version").strip() == "1.0.0"
+    assert shell.server.held("our-kit") == {"team": ["1.0"]}
+    assert shell.server.held("kit") == {"team": ["1.0.0"]}
 
 
 def test_an_expired_token_says_when_it_expired(shell: Shell) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from proxy.errors import Conflict, Denied, Invalid, NotFound, TooLarge
+from proxy.errors import Conflict, Denied, EntrepotError, Invalid, NotFound, TooLarge
 from proxy.flows.depot import Depot
 from proxy.flows.hosting import Hosting, check, host
 from proxy.flows.ingest import store, store_bytes
@@ -25,6 +25,7 @@ from storage.blobs import IncomingBlob
 from storage.catalogue import Transaction, packages, pointers, revisions, versions
 from storage.catalogue.events import Change, record
 from storage.catalogue.pointers import Move, Pointer
+from storage.errors import StorageError
 from storage.records import Asset, Blob, Content, Package, PackageRef, Sha256
 
 DIGESTS: Final = frozenset({"sha512", "sha1"})
@@ -51,7 +52,7 @@ async def put_document(depot: Depot, call: Call, ref: PackageRef) -> Response:
                 return await _publish(depot, call, ref, path, document)
             await call.authorise("PutPackageMetadata", ref)
             return await _deprecate(depot, call, ref, document.members)
-    except BaseException:
+    except (EntrepotError, StorageError):
         await drain(call.request)
         raise
 

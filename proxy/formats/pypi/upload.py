@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from starlette.responses import PlainTextResponse, Response
 
-from proxy.errors import Conflict, Invalid, TooLarge
+from proxy.errors import Conflict, EntrepotError, Invalid, TooLarge
 from proxy.flows.depot import Depot
 from proxy.flows.hosting import Hosting, check, host
 from proxy.flows.ingest import store, store_bytes
@@ -21,6 +21,7 @@ from proxy.web.bodies import MAX_FIELDS_BYTES, Part, drain, parts
 from proxy.web.edge import Call
 from storage.blobs import IncomingBlob
 from storage.catalogue.pointers import Pointer
+from storage.errors import StorageError
 from storage.records import Asset, Blob, Content, PackageFormat, PackageRef, Sha256, VersionStatus
 
 DIGESTS: Final = frozenset({"md5", "blake2b_256"})  # besides SHA-256
@@ -53,7 +54,7 @@ async def upload(depot: Depot, call: Call) -> Response:
             received = await _receive(depot, call, incoming)
             await store(depot, call.place.domain.id, incoming)
         await _keep(depot, call, received)
-    except BaseException:
+    except (EntrepotError, StorageError):
         await drain(call.request)
         raise
     return PlainTextResponse(f"{received.file_name} is published\n")
