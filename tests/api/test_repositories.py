@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from aws import ACCOUNT, client, failure
 from servers import Entrepot
+from standins import Registry
 
 
 def names(answer: dict) -> list[str]:
@@ -317,3 +320,37 @@ def test_packages_are_associated_with_groups_that_exist_or_would(aws: Any, domai
         domain=domain, format="npm", namespace="acme", package="U-i"
     )
     assert nowhere["packageGroup"]["pattern"] == "/*"
+
+
+def test_a_repository_is_deleted_beside_its_readers(
+    api: Entrepot, aws: Any, domain: str, public: Registry
+) -> None:
+    offer = public.offers("beside", "1.0", padding=20_000)
+    token = aws.get_authorization_token(domain=domain)["authorizationToken"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    base = f"/d/{domain}/pypi/team/simple/beside/"
+    done = threading.Event()
+    seen: Counter[int] = Counter()
+
+    def read(path: str) -> None:
+        while not done.is_set():
+            reply = api.get(path, **bearer)
+            seen[reply.status] += 1
+            if reply.status == 200 and path.endswith(".whl"):
+                assert reply.body == offer.content
+
+    make(aws, domain, "store")
+    aws.associate_external_connection(
+        domain=domain, repository="store", externalConnection="public:pypi"
+    )
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read, path) for path in (base, f"{base}1.0/{offer.name}") * 2]
+        for _ in range(10):
+            aws.create_repository(domain=domain, repository="team", upstreams=up("store"))
+            api.get(f"{base}1.0/{offer.name}", **bearer)
+            aws.delete_repository(domain=domain, repository="team")
+        done.set()
+        for reader in readers:
+            reader.result()
+    assert set(seen) <= {200, 404}
+    assert seen[200] > 0
