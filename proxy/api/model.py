@@ -44,14 +44,3 @@ def methods() -> dict[str, tuple[str, ...]]:
 def streams_in(operation: OperationModel) -> bool:
     """Whether the body of a request is bytes of any length."""
     return bool(operation.has_streaming_input)
-
-
-def body_member(operation: OperationModel) -> str | None:
-    """The member of a request that is the whole body."""
-    shape = operation.input_shape
-    return None if shape is None else shape.serialization.get("payload")
-
-
-def errors_of(operation: OperationModel) -> frozenset[str]:
-    """The names of the errors that the model lists for an operation."""
-    return frozenset(shape.name for shape in operation.error_shapes)

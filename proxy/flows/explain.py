@@ -7,12 +7,11 @@ from typing import Any
 
 from proxy.flows import index
 from proxy.flows.depot import Depot
-from proxy.flows.look import View, look
+from proxy.flows.look import View, controls_of, look
 from proxy.flows.places import Place
 from proxy.rules.origins import PUBLISHED, refuse_publish
 from proxy.rules.resolution import HeldVersion, Listing, Offer, offer
-from storage.catalogue import Transaction, packages
-from storage.records import GroupRestriction, PackageRef, RepositoryId
+from storage.records import GroupRestriction, OriginControls, PackageRef, RepositoryId
 
 Answer = dict[str, Any]
 
@@ -29,7 +28,7 @@ async def explain(depot: Depot, place: Place, ref: PackageRef, version: str | No
     lists = {name: index.listings(depot, ref, one) for name, one in found.items()}
     offers = offer(view.walk, held=shelves.held, listed=lists)
     controls = await depot.catalogue.read(
-        _controls, [stop.repository.id for stop in view.walk.stops], ref
+        controls_of, [stop.repository.id for stop in view.walk.stops], ref
     )
     answer: Answer = {
         "repository": str(place),
@@ -49,17 +48,6 @@ async def explain(depot: Depot, place: Place, ref: PackageRef, version: str | No
     return answer
 
 
-async def _controls(
-    tx: Transaction, repositories: list[RepositoryId], ref: PackageRef
-) -> dict[RepositoryId, Any]:
-    found = {}
-    for repository in repositories:
-        package = await packages.find(tx, repository, ref)
-        if package is not None:
-            found[repository] = package.controls
-    return found
-
-
 def _group(place: Place, ref: PackageRef) -> Answer:
     tree = place.surroundings.groups
     association = tree.associated(ref)
@@ -76,7 +64,7 @@ def _walk(
     view: View,
     held: Mapping[RepositoryId, list[HeldVersion]],
     lists: Mapping[str, Mapping[str, Listing]],
-    controls: Mapping[RepositoryId, Any],
+    controls: Mapping[RepositoryId, OriginControls],
 ) -> list[Answer]:
     steps = []
     for stop in view.walk.stops:
@@ -97,7 +85,7 @@ def _walk(
     return steps
 
 
-def _publishing(place: Place, ref: PackageRef, controls: Any) -> Answer:
+def _publishing(place: Place, ref: PackageRef, controls: OriginControls | None) -> Answer:
     objection = refuse_publish(
         controls,
         group=place.surroundings.groups.objection(

@@ -26,7 +26,7 @@ async def walk_of(depot: Depot, place: Place, ref: PackageRef) -> Walk:
     """The repositories to look in for this package, its origin controls observed."""
     graph = place.surroundings.graph
     order = [repository.id for repository in search_order(place.repository.id, graph)]
-    controls = await depot.catalogue.read(_controls, order, ref)
+    controls = await depot.catalogue.read(controls_of, order, ref)
     return plan_walk(
         place.repository.id,
         graph,
@@ -50,9 +50,10 @@ def barriers_of(place: Place, ref: PackageRef, order: list[RepositoryId]) -> Bar
     return Barriers(internal=internal, external=external)
 
 
-async def _controls(
+async def controls_of(
     tx: Transaction, order: list[RepositoryId], ref: PackageRef
 ) -> dict[RepositoryId, OriginControls]:
+    """The package's origin controls, in the repositories that have a record of it."""
     found = {}
     for repository in order:
         package = await packages.find(tx, repository, ref)

@@ -56,18 +56,6 @@ async def find(tx: Transaction, package: PackageId, version_key: str) -> Pointer
     )
 
 
-async def find_all(
-    tx: Transaction, package: PackageId, version_keys: list[str]
-) -> dict[str, Pointer]:
-    """The versions with these keys, those that are there: key → pointer."""
-    found = {}
-    for key in version_keys:
-        pointer = await find(tx, package, key)
-        if pointer is not None:
-            found[key] = pointer
-    return found
-
-
 class Move(Record, frozen=True, kw_only=True):
     """What a repository's pointer shall be from now on, and the event that tells of it."""
 

@@ -238,37 +238,6 @@ class _Holder(Record, frozen=True, kw_only=True):
     repository: str
 
 
-async def set_status(
-    tx: Transaction,
-    change: Change,
-    repository: Repository,
-    held: VersionRow,
-    ref: PackageRef,
-    *,
-    status: VersionStatus,
-) -> None:
-    """Gives a version in one repository another status."""
-    package = await packages.find(tx, repository.id, ref)
-    assert package is not None, "a version that is held belongs to a package"
-    await tx.run(
-        "UPDATE package_version SET status = $3 WHERE package_id = $1 AND version_key = $2",
-        package.id,
-        held.version_key,
-        status,
-    )
-    await record(
-        tx,
-        change,
-        "version.status_changed",
-        repository=repository.name,
-        ref=ref,
-        version=held.version,
-        before=f'{{"status":"{held.status}"}}',
-        after=f'{{"status":"{status}"}}',
-    )
-    await packages.raise_generation(tx, change.domain, ref)
-
-
 async def delete(
     tx: Transaction, change: Change, repository: Repository, held: VersionRow, ref: PackageRef
 ) -> None:
