@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import msgspec
 
-from proxy.errors import Conflict, UpstreamUnavailable
+from proxy.errors import Conflict, Refused, UpstreamUnavailable
 from proxy.flows import indexes
 from proxy.flows.depot import Depot
+from proxy.flows.ingest import ADOPT_TRIES, POLL_S
 from proxy.flows.look import look
 from proxy.flows.places import Place
 from proxy.rules.origins import Reach, Unknown, first_controls, refuse_publish, refuse_reachable
-from storage.catalogue import Transaction, packages, pointers, revisions, sidecars, versions
+from storage.blobs import IncomingBlob
+from storage.catalogue import (
+    Transaction,
+    blobs,
+    packages,
+    pointers,
+    revisions,
+    sidecars,
+    versions,
+)
 from storage.catalogue.events import Change
 from storage.catalogue.pointers import Move, Pointer
+from storage.errors import StorageUnavailable
 from storage.records import (
+    Blob,
     Content,
     GroupRestriction,
     OriginControls,
     OriginType,
     PackageRef,
     RepositoryId,
-    Sha256,
     VersionStatus,
 )
 
@@ -39,16 +52,14 @@ Raises Conflict where what was sent contradicts what is there.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hosting:
-    """A version, or a file of one, on its way into a repository; its bytes are stored."""
+    """A version, or a file of one, on its way into a repository; its bytes are written and verified."""
 
     place: Place
     ref: PackageRef
     version: str
     merge: Merge
     tags: Mapping[str, str]  # tag → version
-    documents: tuple[
-        tuple[Sha256, str, Sha256], ...
-    ] = ()  # asset's digest, kind, document's digest
+    documents: tuple[tuple[str, bytes], ...] = ()  # kind and content of what goes with the asset
 
 
 async def check(depot: Depot, place: Place, ref: PackageRef, version: str) -> None:
@@ -123,18 +134,52 @@ async def _reach(depot: Depot, place: Place, ref: PackageRef) -> Reach:
     return Reach(versions=found, public=public, unknown=unknown)
 
 
-async def host(depot: Depot, hosting: Hosting, *, principal: str) -> Pointer:
-    """Writes the rows of what was published, all or nothing.
+async def host(
+    depot: Depot, hosting: Hosting, incoming: IncomingBlob, *, principal: str
+) -> Pointer:
+    """Commits the bytes, then writes every row of what was published in one transaction, all or nothing.
 
     Raises:
         Conflict: somebody has published other bytes meanwhile, or the controls were changed.
+        StorageUnavailable: gc is deleting the same bytes, and does not come to an end.
     """
-    change = Change(domain=hosting.place.domain.id, principal=principal, now=depot.clock())
-    return await depot.catalogue.write(_write, depot, hosting, change)
+    domain = hosting.place.domain.id
+    change = Change(domain=domain, principal=principal, now=depot.clock())
+    async with AsyncExitStack() as opened:
+        documents = []
+        for kind, content in hosting.documents:
+            document = await opened.enter_async_context(depot.blobs.create(domain))
+            await document.write(content)
+            documents.append((kind, document))
+        for _ in range(ADOPT_TRIES):
+            blob = await incoming.commit()
+            kept = [(kind, await document.commit()) for kind, document in documents]
+            try:
+                written = await depot.catalogue.write(_write, depot, hosting, blob, kept, change)
+            except Refused:
+                # The bytes get their rows all the same: gc finds only what has one.
+                for one in (blob, *(document for _, document in kept)):
+                    await depot.catalogue.note(blobs.adopt, domain, one, now=change.now)
+                raise
+            if written is not None:
+                return written
+            await asyncio.sleep(POLL_S)
+    raise StorageUnavailable(f"the blob {blob.sha256} is being deleted; try again")
 
 
-async def _write(tx: Transaction, depot: Depot, hosting: Hosting, change: Change) -> Pointer:
+async def _write(  # noqa: PLR0917 - a query's arguments
+    tx: Transaction,
+    depot: Depot,
+    hosting: Hosting,
+    blob: Blob,
+    documents: list[tuple[str, Blob]],
+    change: Change,
+) -> Pointer | None:
+    """The version's pointer; None while gc is deleting some of the bytes."""
     place, ref = hosting.place, hosting.ref
+    for one in (blob, *(document for _, document in documents)):
+        if not await blobs.adopt(tx, change.domain, one, now=change.now):
+            return None
     # Taking the name first lets a second publisher wait, and then see what the first did.
     await packages.raise_generation(tx, change.domain, ref)
     controls = await _controls(tx, place.repository.id, ref)
@@ -177,8 +222,8 @@ async def _write(tx: Transaction, depot: Depot, hosting: Hosting, change: Change
         event="version.published",
     )
     await pointers.put(tx, change, move)
-    for source, kind, document in hosting.documents:
-        await sidecars.insert(tx, change.domain, source, kind, document)
+    for kind, document in documents:
+        await sidecars.insert(tx, change.domain, blob.sha256, kind, document.sha256)
     for tag, version in hosting.tags.items():
         await packages.tag(tx, package, tag, version)
     return pointer

@@ -13,7 +13,6 @@ from starlette.responses import Response
 from proxy.errors import Conflict, Denied, EntrepotError, Invalid, NotFound, TooLarge
 from proxy.flows.depot import Depot
 from proxy.flows.hosting import Hosting, check, host
-from proxy.flows.ingest import store, store_bytes
 from proxy.flows.places import Place
 from proxy.formats.npm import publishing, tarball
 from proxy.formats.npm.document import Document, decoded, raw_text, read_document
@@ -26,7 +25,7 @@ from storage.catalogue import Transaction, packages, pointers, revisions, versio
 from storage.catalogue.events import Change, record
 from storage.catalogue.pointers import Move, Pointer
 from storage.errors import StorageError
-from storage.records import Asset, Blob, Content, Package, PackageRef, Sha256
+from storage.records import Asset, Blob, Content, Package, PackageRef
 
 DIGESTS: Final = frozenset({"sha512", "sha1"})
 MAX_BUNDLE: Final = 4 << 20
@@ -78,38 +77,62 @@ async def _publish(
         if publication.bundle is not None:
             text = await asyncio.to_thread(raw_text, path, publication.bundle, MAX_BUNDLE)
             bundle = publishing.read_bundle(text, sha512=blob.digests["sha512"])
-        await store(depot, domain, incoming)
-    content = Content(
+        content = _content(depot, call, publication, packed, blob, bundle)
+        await _host(depot, call, ref, publication, content, bundle, incoming)
+    return _done(full_name(ref), 201)
+
+
+def _content(  # noqa: PLR0917
+    depot: Depot,
+    call: Call,
+    publication: Publication,
+    packed: tarball.Packed,
+    blob: Blob,
+    bundle: dict[str, Any] | None,
+) -> Content:
+    now = depot.clock()
+    return Content(
         metadata=publishing.kept_manifest(publication, packed, call.principal),
-        published_at=depot.clock(),
+        published_at=now,
         assets=(
             Asset(
                 name=TARBALL,
                 digests=blob.digests,
                 size=blob.size,
-                published_at=depot.clock(),
+                published_at=now,
                 facts=publishing.dist_facts(packed, blob.digests, bundle),
             ),
         ),
     )
-    documents: list[tuple[Sha256, str, Sha256]] = []
-    if bundle is not None:
-        kept = await store_bytes(depot, domain, msgspec.json.encode({ATTESTATIONS: [bundle]}))
-        documents.append((blob.sha256, ATTESTATIONS, kept.sha256))
+
+
+async def _host(  # noqa: PLR0917
+    depot: Depot,
+    call: Call,
+    ref: PackageRef,
+    publication: Publication,
+    content: Content,
+    bundle: dict[str, Any] | None,
+    incoming: IncomingBlob,
+) -> None:
     tags = dict(publication.tags)
     known = await depot.catalogue.read(packages.find, call.place.repository.id, ref)
     if known is None or not await depot.catalogue.read(packages.tags, known.id):
         tags.setdefault(LATEST, publication.version)  # clients fail without it
+    attested = () if bundle is None else ((ATTESTATIONS, _attestations(bundle)),)
     hosting = Hosting(
         place=call.place,
         ref=ref,
         version=publication.version,
         merge=lambda present, held: _merge(present, held, content),
         tags=tags,
-        documents=tuple(documents),
+        documents=attested,
     )
-    await host(depot, hosting, principal=call.principal)
-    return _done(full_name(ref), 201)
+    await host(depot, hosting, incoming, principal=call.principal)
+
+
+def _attestations(bundle: dict[str, Any]) -> bytes:
+    return msgspec.json.encode({ATTESTATIONS: [bundle]})
 
 
 async def _unpack(

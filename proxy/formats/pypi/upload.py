@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +14,6 @@ from starlette.responses import PlainTextResponse, Response
 from proxy.errors import Conflict, EntrepotError, Invalid, TooLarge
 from proxy.flows.depot import Depot
 from proxy.flows.hosting import Hosting, check, host
-from proxy.flows.ingest import store, store_bytes
 from proxy.formats.pypi import archives, checking
 from proxy.formats.pypi.facts import FileFacts
 from proxy.formats.pypi.form import FILE, Upload, check_file_name, read_form
@@ -22,7 +22,7 @@ from proxy.web.edge import Call
 from storage.blobs import IncomingBlob
 from storage.catalogue.pointers import Pointer
 from storage.errors import StorageError
-from storage.records import Asset, Blob, Content, PackageFormat, PackageRef, Sha256, VersionStatus
+from storage.records import Asset, Blob, Content, PackageFormat, PackageRef, VersionStatus
 
 DIGESTS: Final = frozenset({"md5", "blake2b_256"})  # besides SHA-256
 HOSTED: Final = "hosted"  # where the provenance of a file of ours lies: here
@@ -52,8 +52,7 @@ async def upload(depot: Depot, call: Call) -> Response:
     try:
         async with depot.blobs.create(call.place.domain.id, digests=DIGESTS) as incoming:
             received = await _receive(depot, call, incoming)
-            await store(depot, call.place.domain.id, incoming)
-        await _keep(depot, call, received)
+            await _keep(depot, call, received, incoming)
     except (EntrepotError, StorageError):
         await drain(call.request)
         raise
@@ -143,17 +142,15 @@ def _provenance(call: Call, attestations: list[object]) -> bytes | None:
     return msgspec.json.encode({"version": 1, "attestation_bundles": [bundle]})
 
 
-async def _keep(depot: Depot, call: Call, received: _Received) -> None:
-    domain, blob = call.place.domain.id, received.blob
-    documents: list[tuple[Sha256, str, Sha256]] = []
+async def _keep(depot: Depot, call: Call, received: _Received, incoming: IncomingBlob) -> None:
+    blob = received.blob
+    documents: list[tuple[str, bytes]] = []
     core_metadata: bool | dict[str, str] = False
     if received.file_name.endswith(".whl"):
-        kept = await store_bytes(depot, domain, received.metadata)
-        documents.append((blob.sha256, "metadata", kept.sha256))
-        core_metadata = {"sha256": kept.sha256}
+        documents.append(("metadata", received.metadata))
+        core_metadata = {"sha256": hashlib.sha256(received.metadata).hexdigest()}
     if received.provenance is not None:
-        kept = await store_bytes(depot, domain, received.provenance)
-        documents.append((blob.sha256, "provenance", kept.sha256))
+        documents.append(("provenance", received.provenance))
     facts = FileFacts(
         requires_python=received.requires_python,
         core_metadata=core_metadata,
@@ -174,7 +171,7 @@ async def _keep(depot: Depot, call: Call, received: _Received) -> None:
         tags={},
         documents=tuple(documents),
     )
-    await host(depot, hosting, principal=call.principal)
+    await host(depot, hosting, incoming, principal=call.principal)
 
 
 def merge(present: Pointer | None, content: Content | None, asset: Asset) -> Content | None:
