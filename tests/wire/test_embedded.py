@@ -49,6 +49,8 @@ def test_the_embedded_default_makes_its_repositories_and_its_administrator(tmp_p
         for repository in ("team", "npm-store"):
             with urllib.request.urlopen(f"{base}/npm/{repository}/-/ping") as answer:
                 assert answer.status == 200
+        for kept in (tmp_path / "entrepot-data").glob("catalogue*"):  # sealing keys are in it
+            assert stat.S_IMODE(kept.stat().st_mode) == 0o600, kept
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
         file = tmp_path / "entrepot-data" / "admin-credentials"

@@ -127,6 +127,8 @@ class SqliteCatalogue:
         self._path = path
         self._durable = durable
         self._lock = os.open(path.with_name("catalogue.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        # It holds the keys that seal tokens and secrets; its -wal and -shm files get the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._migrate()
         self._reader = self._connect(query_only=True)
         self._watcher = self._connect(query_only=True)
