@@ -132,7 +132,7 @@ async def open_depot(config: Config) -> AsyncIterator[Depot]:
                 downloads=Downloads(background),
                 places=Places(storage.catalogue),
                 indexes=IndexCache(config.cache.pages_bytes // 2),
-                pages=PageCache(config.cache.pages_bytes // 2),
+                pages=PageCache(config.cache.pages_bytes // 4),
                 stored=StoredAssets(storage.catalogue),
                 clock=system_clock,
                 process=str(uuid.uuid4()),

@@ -112,7 +112,7 @@ class Cache(_Section, frozen=True, kw_only=True):
 
     pages_bytes: Annotated[int, Meta(ge=0)] = (
         256 * MIB
-    )  # rendered and parsed indexes; gone with the process
+    )  # half for parsed indexes, a quarter each for rendered pages and finished answers
 
 
 class Publish(_Section, frozen=True, kw_only=True):

@@ -57,6 +57,9 @@ PAGES_BYTES: Final = Gauge(
 INDEXES_BYTES: Final = Gauge(
     "entrepot_indexes_bytes", "Upstream indexes held in memory.", multiprocess_mode="livesum"
 )
+FINISHED_BYTES: Final = Gauge(
+    "entrepot_finished_bytes", "Finished answers held in memory.", multiprocess_mode="livesum"
+)
 DOWNLOADS: Final = Gauge(
     "entrepot_downloads", "Downloads in progress.", multiprocess_mode="livesum"
 )

@@ -15,6 +15,7 @@ from typing import Final
 
 from starlette.responses import Response
 
+from proxy.observe import FINISHED_BYTES
 from storage.records import Instant
 
 MAX_BODY: Final = 1 << 20  # bytes of an answer: larger ones are streamed
@@ -81,8 +82,7 @@ class FinishedAnswers:
         body = bytes(response.body)
         headers = dict(response.raw_headers)
         etag = headers.get(b"etag", b"").removeprefix(b"W/")
-        size = sum(len(part or b"") for part in key)
-        if not etag or len(body) > MAX_BODY or size > MAX_KEY:
+        if not etag or len(body) > MAX_BODY or _cost(key, b"") > MAX_KEY:
             return
         self._drop(key)
         self._held[key] = Finished(
@@ -95,14 +95,20 @@ class FinishedAnswers:
             label=label,
             source=source,
         )
-        self.held_bytes += len(body) + OVERHEAD
+        self.held_bytes += _cost(key, body)
         while self.held_bytes > self._limit_bytes and self._held:
             self._drop(next(iter(self._held)))
+        FINISHED_BYTES.set(self.held_bytes)
 
     def _drop(self, key: Key) -> None:
         found = self._held.pop(key, None)
         if found is not None:
-            self.held_bytes -= len(found.body) + OVERHEAD
+            self.held_bytes -= _cost(key, found.body)
+
+
+def _cost(key: Key, body: bytes) -> int:
+    """Bytes in memory."""
+    return sum(len(part or b"") for part in key) + len(body) + OVERHEAD
 
 
 def _head(headers: dict[bytes, bytes], without: frozenset[bytes]) -> bytes:
