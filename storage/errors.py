@@ -2,6 +2,7 @@
 
     StorageError
     ├── StorageUnavailable   the catalogue or the blob store cannot be asked now; trying again may help
+    ├── Vanished             what a change refers to has been deleted by somebody else meanwhile
     └── BlobCorrupt          bytes do not have the digest or the size that was announced for them
 
 Absence is not an error: queries return `None` or an empty list, and `BlobStore.open` of what is
@@ -17,6 +18,13 @@ class StorageError(Exception):
 
 class StorageUnavailable(StorageError):
     """The catalogue or the blob store does not answer, is full or is read-only."""
+
+
+class Vanished(StorageError):
+    """What a change refers to, a repository for example, has been deleted since it was looked up."""
+
+    def __init__(self) -> None:
+        super().__init__("what this change refers to has been deleted meanwhile")
 
 
 class BlobCorrupt(StorageError):

@@ -11,7 +11,7 @@ from proxy import errors
 from proxy.api.codec import Unparsable
 from proxy.auth.sigv4 import BadSignature, Flaw
 from proxy.web import faults
-from storage.errors import StorageError
+from storage.errors import StorageError, Vanished
 
 MEDIA_TYPE: Final = "application/json"
 NAMES: Final[dict[type[Exception], str]] = {
@@ -23,6 +23,7 @@ NAMES: Final[dict[type[Exception], str]] = {
     errors.Unauthenticated: "UnrecognizedClientException",
     errors.Denied: "AccessDeniedException",
     errors.NotFound: "ResourceNotFoundException",
+    Vanished: "ResourceNotFoundException",
     errors.Conflict: "ConflictException",
     errors.QuotaExceeded: "ServiceQuotaExceededException",
     errors.Throttled: "ThrottlingException",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy import errors
-from storage.errors import BlobCorrupt, StorageError, StorageUnavailable
+from storage.errors import BlobCorrupt, StorageError, StorageUnavailable, Vanished
 
 FAULTS: Final[dict[type[Exception], int]] = {
     errors.Invalid: 400,
@@ -23,6 +23,7 @@ FAULTS: Final[dict[type[Exception], int]] = {
     errors.UpstreamUnavailable: 503,
     errors.Overloaded: 503,
     StorageUnavailable: 503,
+    Vanished: 404,
     BlobCorrupt: 500,
 }
 

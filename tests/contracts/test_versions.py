@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import pytest_asyncio
 from stores import DOMAIN
 
@@ -9,6 +10,7 @@ from storage import Storage
 from storage.catalogue import blobs, events, packages, repositories, revisions, versions
 from storage.catalogue.events import Change
 from storage.catalogue.versions import Replacement, Retention
+from storage.errors import Vanished
 from storage.records import (
     Asset,
     Blob,
@@ -72,6 +74,14 @@ async def two_repositories(storage: Storage) -> None:
 async def held(storage: Storage, where: Repository) -> list[str]:
     rows = await storage.catalogue.read(versions.of_package, where.id, REF)
     return [row.version for row in rows]
+
+
+async def test_nothing_is_retained_in_a_repository_deleted_meanwhile(storage: Storage) -> None:
+    await storage.catalogue.write(repositories.delete, TEAM)
+    with pytest.raises(Vanished):
+        await storage.catalogue.write(versions.retain, CHANGE, RETENTION)
+    assert await held(storage, STORE) == []  # all of it, or none
+    assert await storage.catalogue.write(repositories.insert, TEAM)  # and the engine writes on
 
 
 async def test_repositories_come_back_with_their_upstreams_in_order(storage: Storage) -> None:

@@ -20,7 +20,7 @@ import asyncpg
 
 from storage.catalogue import Query, Value
 from storage.catalogue.rows import as_kind, migrations, statements
-from storage.errors import StorageUnavailable
+from storage.errors import StorageUnavailable, Vanished
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -210,6 +210,8 @@ class PostgresCatalogue:
                     result = await self._attempt(connection, query, values, named, durable=durable)
             except LOST:
                 await asyncio.sleep(random.random() * 0.002 * 2 ** min(attempt, 7))  # noqa: S311 - jitter
+            except asyncpg.ForeignKeyViolationError as problem:
+                raise Vanished from problem  # what it was to refer to was there when it was looked up
             else:
                 self._stamp += 1
                 return result

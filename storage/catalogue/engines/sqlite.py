@@ -26,7 +26,7 @@ from sqlite_utils.migrations import Migrations
 
 from storage.catalogue import Query, Value
 from storage.catalogue.rows import as_kind, migrations, positional, statements
-from storage.errors import StorageUnavailable
+from storage.errors import StorageUnavailable, Vanished
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -277,7 +277,7 @@ class SqliteCatalogue:
         except Exception as problem:  # noqa: BLE001 - given to whoever asked for this write
             connection.execute("ROLLBACK TO one_write")
             connection.execute("RELEASE one_write")
-            return None, problem
+            return None, _said(problem)
         connection.execute("RELEASE one_write")
         return result, None
 
@@ -306,6 +306,15 @@ class SqliteCatalogue:
                 connection.close()
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+
+def _said(problem: Exception) -> Exception:
+    """A broken reference in storage's words: what it was to refer to was there when it was looked up."""
+    if getattr(problem, "sqlite_errorcode", None) != sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+        return problem
+    vanished = Vanished()
+    vanished.__cause__ = problem
+    return vanished
 
 
 def _known_migrations() -> Migrations:
