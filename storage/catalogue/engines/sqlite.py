@@ -14,6 +14,7 @@ import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -25,6 +26,7 @@ import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
 from storage.catalogue import Query, Value
+from storage.catalogue.changes import Changes
 from storage.catalogue.rows import as_kind, migrations, positional, statements
 from storage.errors import StorageUnavailable, Vanished
 
@@ -38,6 +40,7 @@ MAX_QUEUED: Final = 10_000  # writes that wait for the writer thread
 MAX_GROUPED: Final = 200  # writes in one transaction
 BUSY_MS: Final = 10_000
 SCANNERS: Final = 2  # threads that run queries of any size
+LOOK_S: Final = 0.1  # how long commits of programs that do not tell of them may stay unseen
 
 
 class SqliteTransaction:
@@ -129,6 +132,7 @@ class SqliteCatalogue:
         self._lock = os.open(path.with_name("catalogue.lock"), os.O_RDWR | os.O_CREAT, 0o600)
         # It holds the keys that seal tokens and secrets; its -wal and -shm files get the same mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        self._changes = Changes(path.with_name("catalogue.changes"))
         self._migrate()
         self._reader = self._connect(query_only=True)
         self._watcher = self._connect(query_only=True)
@@ -139,6 +143,10 @@ class SqliteCatalogue:
         self._writer = threading.Thread(target=self._write_all, name="catalogue-write", daemon=True)
         self._writer.start()
         self._closed = False
+        self._stamp = 0
+        self._version = -1  # `data_version` when it was last asked for
+        self._unchanged: int | None = None  # the number of changes at which it was
+        self._look_at = 0.0  # when to ask again in any case
 
     async def read(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R:
         """Runs a bounded query in one snapshot, on the event loop."""
@@ -166,9 +174,20 @@ class SqliteCatalogue:
         return cast("R", await self._enqueue(query, values, named, durable=False))
 
     def stamp(self) -> int:
-        """SQLite's `data_version` on a connection that never writes: any commit changes it."""
-        row = self._watcher.execute("PRAGMA data_version").fetchone()
-        return int(row[0])
+        """Counts the changes of SQLite's `data_version` on a connection that never writes.
+
+        While the number of changes is the same, nobody has committed since it was asked for.
+        """
+        number = self._changes.now()
+        now_s = time.monotonic()
+        if number is not None and number == self._unchanged and now_s < self._look_at:
+            return self._stamp
+        version = int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
+        if version != self._version:
+            self._version = version
+            self._stamp += 1
+        self._unchanged, self._look_at = number, now_s + LOOK_S
+        return self._stamp
 
     async def check(self) -> None:
         """Reads the schema."""
@@ -187,6 +206,7 @@ class SqliteCatalogue:
         self._scanners.shutdown()
         for connection in (self._reader, self._watcher, *self._scan_connections):
             connection.close()
+        self._changes.close()
         os.close(self._lock)
 
     def _read(
@@ -255,6 +275,7 @@ class SqliteCatalogue:
             connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
             outcomes = [self._write_one(connection, write) for write in group]
+            self._changes.begin()
             connection.execute("COMMIT")
         except sqlite3.Error as problem:
             if connection.in_transaction:
@@ -262,6 +283,7 @@ class SqliteCatalogue:
             failure = StorageUnavailable(f"the catalogue cannot be written: {problem}")
             outcomes = [(None, failure)] * len(group)
         finally:
+            self._changes.end()
             fcntl.flock(self._lock, fcntl.LOCK_UN)
         for write, (result, error) in zip(group, outcomes, strict=True):
             write.tell(result, error)
@@ -298,6 +320,7 @@ class SqliteCatalogue:
     def _migrate(self) -> None:
         """Brings the schema up to date; one process at a time."""
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._changes.begin()
         try:
             connection = self._connect()
             try:
@@ -305,6 +328,7 @@ class SqliteCatalogue:
             finally:
                 connection.close()
         finally:
+            self._changes.end()
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
 
