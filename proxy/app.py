@@ -28,7 +28,7 @@ from proxy.flows.places import Places
 from proxy.flows.stored import StoredAssets
 from proxy.format import Connection
 from proxy.formats import FORMATS, INSTALLED
-from proxy.observe import configure
+from proxy.logs import configure
 from proxy.rules.freshness import Limits
 from proxy.rules.permissions import ADMINISTRATOR
 from proxy.rules.resolution import OriginGuard
@@ -160,7 +160,9 @@ def create_app(config: Config) -> ASGIApp:
             control_plane.depot, control_plane.admission = depot, data_plane.admission
             finished = FinishedAnswers(config.cache.pages_bytes // 4, depot.clock)
             data_plane.finished = finished
+            depot.background.start(probes.keep_telling(depot), name="tell")
             yield {protocol.STATE: finished, protocol.CATALOGUE: depot.catalogue}
+            probes.tell(depot)
             data_plane.depot = control_plane.depot = None
 
     others = Starlette(routes=probes.routes(lambda: data_plane.depot), lifespan=lifespan)

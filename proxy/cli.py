@@ -40,7 +40,7 @@ for command in (token, credential, explain, yank):
 @click.option("--workers", type=int, help="How many processes.")
 def serve(path: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
     """Run the server in the foreground."""
-    from proxy.observe import configure  # noqa: PLC0415
+    from proxy.logs import configure  # noqa: PLC0415
     from proxy.serving import serve as run  # noqa: PLC0415 - other commands need no server
 
     config = load_config(path, host=host, port=port, workers=workers)

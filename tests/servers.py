@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
@@ -103,6 +104,10 @@ class Entrepot:
         raise AssertionError(f"not ready: {self.log()}")
 
     def log(self) -> str:
+        """What the server has logged so far: a scrape has its lines written."""
+        if self.process is not None and self.process.poll() is None:
+            with suppress(OSError):
+                self.get("/metrics")
         return (self.folder / "log").read_text()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
