@@ -13,6 +13,7 @@ from proxy.flows.depot import Depot
 from proxy.flows.downloads import PIECE, Download
 from proxy.web.edge import SOURCE
 from proxy.web.finished import ENDLESS, PASSING, Lasting
+from proxy.web.heads import has_same
 from proxy.web.ranges import parse_range
 from storage.blobs import OpenBlob
 from storage.records import Asset, DomainId, Sha256
@@ -39,10 +40,7 @@ def headers(asset: Asset, media_type: str, source: str = "stored") -> dict[str, 
 
 def not_modified(request: Request, found: dict[str, str]) -> bool:
     """Whether the client has these bytes."""
-    wanted = request.headers.get("If-None-Match", "")
-    etag = found.get("ETag")
-    tags = {tag.strip().removeprefix("W/") for tag in wanted.split(",")}
-    return etag is not None and (etag in tags or wanted.strip() == "*")
+    return has_same(request.headers.get("If-None-Match"), found.get("ETag"))
 
 
 def wanted_range(request: Request, found: dict[str, str], size: int) -> tuple[int, int] | None:
@@ -75,7 +73,7 @@ async def answer_stored(
 ) -> Response:
     """Bytes that are here."""
     found = headers(asset, media_type)
-    if not_modified(request, found):
+    if (asset.size or 0) > SMALL and not_modified(request, found):
         return Response(status_code=304, headers=found)
     blob = depot.open_stored(domain, Sha256(asset.digests["sha256"]))
     with ExitStack() as opened:

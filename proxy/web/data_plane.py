@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
@@ -22,8 +21,8 @@ from proxy.web import faults
 from proxy.web.admission import ANONYMOUS, Admission, Needs
 from proxy.web.edge import ON_PACKAGES, SOURCE, Call, Edge
 from proxy.web.finished import ENDLESS, PASSING, FinishedAnswers, Lasting
-from proxy.web.protocol import asked
-from proxy.web.traces import served
+from proxy.web.heads import asked, has_same
+from proxy.web.traces import new_request_id, served
 from storage.catalogue.tags import Taggable
 from storage.errors import StorageError
 from storage.records import PackageRef
@@ -52,14 +51,16 @@ class DataPlane:
         """One request, and its line in the log."""
         assert self.depot is not None, "opened by the lifespan"
         request = Request(scope, receive)
-        request_id = uuid.uuid4().hex
+        request_id = new_request_id()
         started = time.perf_counter()
         stamp = self.depot.catalogue.stamp()
         label, response = await self._answer(request)
         source = response.headers.get(SOURCE, "none")
         if isinstance(response, Lasting) and response.status_code == 200:
             self._finish(request, response, stamp=stamp, label=label, source=source)
-        response.headers["X-Request-Id"] = request_id
+            if has_same(request.headers.get("If-None-Match"), response.headers.get("ETag")):
+                response = response.not_modified()
+        response.headers["X-Request-Id"] = request_id.decode()
         sent = 0
 
         async def counted(message: Message) -> None:
@@ -72,7 +73,9 @@ class DataPlane:
         except (EntrepotError, StorageError) as problem:
             # The answer has begun: the connection is cut, so that no part is taken for the whole.
             CUT.inc()
-            log.warning("request.cut", extra={"request_id": request_id, "reason": str(problem)})
+            log.warning(
+                "request.cut", extra={"request_id": request_id.decode(), "reason": str(problem)}
+            )
         served(
             label=label,
             method=request.method,
