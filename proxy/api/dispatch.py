@@ -28,8 +28,9 @@ from proxy.auth.sigv4 import (
 )
 from proxy.errors import EntrepotError, Invalid
 from proxy.flows.depot import Depot
-from proxy.observe import CUT, count_request
+from proxy.observe import count_request
 from proxy.web.admission import Admission, Caller
+from proxy.web.sending import send_answer
 from proxy.web.traces import known_method
 from storage.errors import StorageError
 
@@ -76,11 +77,10 @@ class ControlPlane:
             log.exception("request.failed", extra={"request_id": request_id})
             response = faults.internal()
         response.headers["x-amzn-RequestId"] = request_id
-        await self._send(response, scope, receive, send, request_id)
+        sent = await send_answer(response, scope, receive, send, log=log, request_id=request_id)
         took_s = time.perf_counter() - started
         method = known_method(request.method)
-        size = int(response.headers.get("Content-Length", 0))
-        count_request(LABEL, method, response.status_code, "api", took_s=took_s, sent_bytes=size)
+        count_request(LABEL, method, response.status_code, "api", took_s=took_s, sent_bytes=sent)
         log.info(
             "request.served",
             extra={
@@ -92,16 +92,6 @@ class ControlPlane:
                 "duration_ms": round(took_s * 1000, 2),
             },
         )
-
-    async def _send(
-        self, response: Response, scope: Scope, receive: Receive, send: Send, request_id: str
-    ) -> None:
-        try:
-            await response(scope, receive, send)
-        except (EntrepotError, StorageError) as problem:
-            # The answer has begun: the connection is cut, so that no part is taken for the whole.
-            CUT.inc()
-            log.warning("request.cut", extra={"request_id": request_id, "reason": str(problem)})
 
     async def _authenticate(
         self, request: Request, operation: OperationModel

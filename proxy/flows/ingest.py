@@ -11,7 +11,7 @@ from proxy.errors import UpstreamCorrupt, UpstreamUnavailable
 from proxy.flows.depot import Depot
 from proxy.flows.downloads import Download
 from proxy.format import Connection
-from storage.blobs import IncomingBlob, OpenBlob
+from storage.blobs import IncomingBlob, PartialBlob
 from storage.catalogue import blobs, leases, sidecars
 from storage.errors import StorageUnavailable
 from storage.records import Asset, Blob, DomainId, Instant, PackageFormat, Sha256
@@ -133,7 +133,10 @@ async def _fetch(job: _Job, incoming: IncomingBlob) -> Blob:
     blob = await incoming.finish()
     _verify(via, asset, blob)
     await store(depot, job.domain, incoming)
-    await _keep_sidecars(depot, job.domain, job.source, blob)
+    depot.background.start(
+        keep_sidecars(depot, job.domain, asset.name, job.source.format, blob.sha256),
+        name="sidecars",
+    )
     return blob
 
 
@@ -169,18 +172,21 @@ async def store_bytes(depot: Depot, domain: DomainId, content: bytes) -> Blob:
         return await store(depot, domain, incoming)
 
 
-async def _keep_sidecars(depot: Depot, domain: DomainId, source: Source, blob: Blob) -> None:
-    path = depot.blobs.path(domain, blob.sha256)
+async def keep_sidecars(
+    depot: Depot, domain: DomainId, name: str, format: PackageFormat, sha256: Sha256
+) -> None:
+    """Reads the documents that go with a stored asset out of its bytes, and keeps them."""
+    path = depot.blobs.path(domain, sha256)
     if path is None:
         return
 
     def read() -> dict[str, bytes]:
         with path.open("rb") as file:
-            return depot.formats[source.format].sidecars(source.asset.name, cast("BinaryIO", file))
+            return depot.formats[format].sidecars(name, cast("BinaryIO", file))
 
     for kind, document in (await asyncio.to_thread(read)).items():
         kept = await store_bytes(depot, domain, document)
-        await depot.catalogue.note(sidecars.insert, domain, blob.sha256, kind, kept.sha256)
+        await depot.catalogue.note(sidecars.insert, domain, sha256, kind, kept.sha256)
 
 
 async def _follow_other(job: _Job) -> Blob | None:
@@ -189,7 +195,7 @@ async def _follow_other(job: _Job) -> Blob | None:
     Its file is followed as it grows, so that clients of this process get their first bytes as early.
     """
     depot, download = job.depot, job.download
-    partial: OpenBlob | None = None
+    partial: PartialBlob | None = None
     try:
         while True:
             lease = await depot.catalogue.read(leases.find, job.key)
@@ -203,24 +209,10 @@ async def _follow_other(job: _Job) -> Blob | None:
                 download.size = int(size)
                 partial = partial or depot.blobs.open_partial(place)
             if partial is not None:
-                download.source = _Elsewhere(partial)
+                download.source = partial
                 download.progressed(partial.size)
             await asyncio.sleep(POLL_S)
     finally:
         download.source = None
         if partial is not None:
             partial.close()
-
-
-class _Elsewhere:
-    """A file that another process is writing, as a follower reads it."""
-
-    def __init__(self, partial: OpenBlob) -> None:
-        self._partial = partial
-
-    async def read_partial(self, offset: int, length: int) -> bytes:
-        """Bytes that are written but not verified; none when the file has just been closed."""
-        try:
-            return await self._partial.read(offset, length)
-        except OSError:
-            return b""

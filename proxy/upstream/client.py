@@ -25,6 +25,9 @@ from proxy.upstream.breaker import Breaker
 log = logging.getLogger("entrepot.upstream")
 
 PIECE: Final = 256 << 10  # bytes
+GATHER_S: Final = (
+    0.004  # while little arrives, more is waited for: each piece costs whoever writes it a thread
+)
 MAX_HOPS: Final = 5
 RETRIED: Final = frozenset({429, 500, 502, 503, 504})
 CODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's window bits
@@ -78,6 +81,8 @@ class UpstreamFile:
             async for piece in self._answer.content.iter_chunked(PIECE):
                 received += len(piece)
                 yield piece
+                if PIECE <= received != self.size and len(piece) < PIECE // 2:
+                    await asyncio.sleep(GATHER_S)
         except TimeoutError as problem:
             raise UpstreamUnavailable(self._via.name, "it stalled", timed_out=True) from problem
         except aiohttp.ClientError as problem:

@@ -11,17 +11,17 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from proxy.errors import EntrepotError, Invalid, MethodUnsupported, NotFound, Unauthenticated
 from proxy.flows.depot import Depot
-from proxy.observe import CUT
 from proxy.rules.permissions import Level
 from proxy.web import faults
 from proxy.web.admission import ANONYMOUS, Admission, Needs
 from proxy.web.edge import ON_PACKAGES, SOURCE, Call, Edge
 from proxy.web.finished import ENDLESS, PASSING, FinishedAnswers, Lasting
 from proxy.web.heads import asked, has_same
+from proxy.web.sending import send_answer
 from proxy.web.traces import new_request_id, served
 from storage.catalogue.tags import Taggable
 from storage.errors import StorageError
@@ -61,21 +61,9 @@ class DataPlane:
             if has_same(request.headers.get("If-None-Match"), response.headers.get("ETag")):
                 response = response.not_modified()
         response.headers["X-Request-Id"] = request_id.decode()
-        sent = 0
-
-        async def counted(message: Message) -> None:
-            nonlocal sent
-            await send(message)
-            sent += len(message.get("body", b""))
-
-        try:
-            await response(scope, receive, counted)
-        except (EntrepotError, StorageError) as problem:
-            # The answer has begun: the connection is cut, so that no part is taken for the whole.
-            CUT.inc()
-            log.warning(
-                "request.cut", extra={"request_id": request_id.decode(), "reason": str(problem)}
-            )
+        sent = await send_answer(
+            response, scope, receive, send, log=log, request_id=request_id.decode()
+        )
         served(
             label=label,
             method=request.method,

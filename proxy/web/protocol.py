@@ -13,13 +13,15 @@ import time
 from asyncio import AbstractEventLoop
 from typing import Any, Final
 
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from proxy.web.finished import Finished, FinishedAnswers
 from proxy.web.heads import Key, key_of, only_tag, single
 from proxy.web.traces import new_request_id, served
+from proxy.web.zerocopy import EXTENSION, ZeroCopyCycle
 from storage.catalogue import Catalogue
 
 PREFIX: Final = b"/d/"
@@ -67,6 +69,8 @@ class FastProtocol(HttpToolsProtocol):
         self._between = False
         self._begun += 1
         super().on_message_begin()
+        if self.scheme == "http":  # what TLS sends has to pass through it
+            self.scope["extensions"] = {EXTENSION: {}}
 
     def on_headers_complete(self) -> None:
         """Answers at once, or lets uvicorn go on."""
@@ -85,6 +89,11 @@ class FastProtocol(HttpToolsProtocol):
         self._between = True
         if self._answered is None:
             super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        # uvicorn makes the cycle itself; a subclass without fields of its own can take its place.
+        cycle.__class__ = ZeroCopyCycle
+        super()._start_asgi_task(cycle, app)
 
     def timeout_keep_alive_handler(self) -> None:
         """Closes a connection that nothing has come from for long; answers sent at once set no timer anew."""

@@ -18,15 +18,12 @@ from storage.records import Blob, DomainId, Instant, Sha256
 class IncomingBlob(Protocol):
     """Bytes on their way in. Leaving its context without `commit` discards them."""
 
-    size: int  # bytes written so far; all of them can be read by `read_partial`
+    size: int  # bytes written so far
     place: str  # by which other processes of this machine can follow it: `BlobStore.open_partial`
+    descriptor: int  # the open file that is written to
 
     async def write(self, chunk: bytes | memoryview) -> None:
         """Appends; hashing and writing happen off the event loop."""
-        ...
-
-    async def read_partial(self, offset: int, length: int) -> bytes:
-        """Bytes that are written but not yet verified, for followers of the same download."""
         ...
 
     async def finish(self) -> Blob:
@@ -50,6 +47,11 @@ class OpenBlob(Protocol):
         """Bytes."""
         ...
 
+    @property
+    def descriptor(self) -> int | None:
+        """The open file that holds the bytes from its beginning on, for sendfile; None: there is none."""
+        ...
+
     def read_now(self, offset: int, length: int) -> bytes | None:
         """Bytes that can be had without waiting for the disk, or None: then use `read`."""
         ...
@@ -60,6 +62,24 @@ class OpenBlob(Protocol):
 
     def close(self) -> None:
         """Lets go; reading afterwards is an error."""
+        ...
+
+
+class PartialBlob(Protocol):
+    """A blob that another process of this machine is writing."""
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        ...
+
+    @property
+    def descriptor(self) -> int:
+        """The open file that they are in."""
+        ...
+
+    def close(self) -> None:
+        """Lets go."""
         ...
 
 
@@ -80,7 +100,7 @@ class BlobStore(Protocol):
         """
         ...
 
-    def open_partial(self, place: str) -> OpenBlob | None:
+    def open_partial(self, place: str) -> PartialBlob | None:
         """A blob that another process of this machine is still writing; its `size` grows as one asks again.
 
         None when it is gone (committed or discarded) or lies on another machine.

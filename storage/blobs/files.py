@@ -16,7 +16,7 @@ import os
 import re
 import uuid
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -26,6 +26,10 @@ from storage.errors import StorageUnavailable
 from storage.records import Blob, DomainId, Instant, Sha256
 
 THREADS: Final = 8  # hashing and writing release the interpreter's lock
+SYNCERS: Final = 2
+SYNC_FROM: Final = (
+    16 << 20
+)  # bytes of a large file that are handed to the disk while the rest arrives
 INLINE: Final = 256 << 10  # bytes that are read at once without asking whether the disk is quick
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _NAME: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
@@ -46,6 +50,11 @@ class OpenFile:
     def size(self) -> int:
         """Bytes; grows while another process still writes the file."""
         return os.fstat(self._descriptor).st_size
+
+    @property
+    def descriptor(self) -> int:
+        """The open file."""
+        return self._descriptor
 
     def read_now(self, offset: int, length: int) -> bytes | None:
         """Bytes from the page cache, or None if the disk would have to be waited for."""
@@ -96,11 +105,13 @@ class IncomingFile:
         gate = os.open(store.incoming, os.O_RDONLY)
         try:
             fcntl.flock(gate, fcntl.LOCK_SH)
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
         finally:
             os.close(gate)
         self.size = 0
+        self._unsynced = 0  # bytes
+        self._syncing: Future[None] | None = None
         self._blob: Blob | None = None
 
     async def write(self, chunk: bytes | memoryview) -> None:
@@ -114,10 +125,6 @@ class IncomingFile:
         except OSError as problem:
             raise _unavailable(problem) from problem
         self.size += len(chunk)
-
-    async def read_partial(self, offset: int, length: int) -> bytes:
-        """Bytes that are written but not verified."""
-        return os.pread(self._descriptor, min(length, max(self.size - offset, 0)), offset)
 
     async def finish(self) -> Blob:
         """The size and digests of what was written."""
@@ -145,26 +152,47 @@ class IncomingFile:
     def discard(self) -> None:
         """Removes the temporary name and lets go; what was committed stays."""
         self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-        self._descriptor = -1  # never a number that the next file gets
+        os.close(self.descriptor)
+        self.descriptor = -1  # never a number that the next file gets
 
     def _append(self, chunk: bytes | memoryview) -> None:
         for digest in self._hashes.values():
             digest.update(chunk)
         rest, offset = memoryview(chunk), self.size
         while rest:
-            written = os.pwrite(self._descriptor, rest, offset)
+            written = os.pwrite(self.descriptor, rest, offset)
             rest, offset = rest[written:], offset + written
+        self._unsynced += len(chunk)
+        if self._store.durable and self._unsynced >= SYNC_FROM:
+            self._begin_sync()
+
+    def _begin_sync(self) -> None:
+        """Has the disk begin while the rest arrives, so that a commit waits for the last bytes alone."""
+        if self._syncing is not None:
+            if not self._syncing.done():
+                return
+            self._syncing.result()  # an error of the disk is told once: it must not get lost here
+        self._unsynced = 0
+        self._syncing = self._store.syncing.submit(_sync_and_close, os.dup(self.descriptor))
 
     def _link(self, target: Path) -> None:
         if self._store.durable:
-            os.fsync(self._descriptor)
+            if self._syncing is not None:
+                self._syncing.result()
+            os.fsync(self.descriptor)
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):  # the same bytes, committed before
             os.link(self.path, target)
         if self._store.durable:
             for folder in (target.parent, target.parent.parent, target.parent.parent.parent):
                 _sync_folder(folder)
+
+
+def _sync_and_close(descriptor: int) -> None:
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -184,6 +212,7 @@ class FileBlobStore:
         self.incoming = root / "incoming"
         self.durable = durable
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
+        self.syncing = ThreadPoolExecutor(SYNCERS, thread_name_prefix="blobs-sync")
         try:
             self.incoming.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
@@ -276,6 +305,7 @@ class FileBlobStore:
     def close(self) -> None:
         """Lets go of the threads."""
         self.threads.shutdown()
+        self.syncing.shutdown()
 
 
 def _folders(base: Path) -> list[Path]:
