@@ -41,7 +41,7 @@ class Case:
             case "index-small-json":
                 return f"{system.simple}{c.SMALL}/", as_json
             case "index-304":
-                return conditional(f"{system.simple}{c.BIG_INDEX}/", as_json)
+                return conditional(system, f"{system.simple}{c.BIG_INDEX}/", as_json)
             case "wheel-50k":
                 return system.links(c.SMALL)[-1], {}
             case "metadata":
@@ -55,14 +55,15 @@ class Case:
             case "packument-huge-abbreviated":
                 return system.npm + c.NPM_HUGE, {"Accept": load.ABBREVIATED} | GZIP
             case "packument-304":
-                return conditional(system.npm + c.NPM_HUGE, {"Accept": load.ABBREVIATED} | GZIP)
+                abbreviated = {"Accept": load.ABBREVIATED} | GZIP
+                return conditional(system, system.npm + c.NPM_HUGE, abbreviated)
             case "tarball-20k":
                 return system.tarball(c.NPM_SMALL), {}
         raise ValueError(self.name)
 
 
-def conditional(url: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
-    tag = load.get_ok(url, headers).headers.get("etag")
+def conditional(system: System, url: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
+    tag = load.get_ok(url, headers | system.credentials).headers.get("etag")
     if not tag:
         raise LookupError("no ETag")
     return url, headers | {"If-None-Match": tag}
@@ -110,9 +111,7 @@ class Planned:
     wire_bytes: int
 
     def measure(self, connections: int, seconds: int, client_cpus: str | None, round_: int) -> dict:
-        row = load.wrk(
-            self.url, connections, seconds, self.headers, self.system.pids, client_cpus
-        )
+        row = load.wrk(self.url, connections, seconds, self.headers, self.system.pids, client_cpus)
         return {
             "workload": self.case.workload,
             "case": f"{self.case.name} c{connections}",

@@ -274,7 +274,9 @@ class Verdaccio(System):
                  "-l", f"127.0.0.1:{self.port}")  # fmt: skip
 
     def upload(self, kind: str, name: str, version: str) -> publish.Upload:
-        return publish.node_publish(self.npm, name, version, catalogue.tarball(name, version, {}, 200), {})
+        return publish.node_publish(
+            self.npm, name, version, catalogue.tarball(name, version, {}, 200), {}
+        )
 
     def published(self, kind: str, project: str):
         return self.published_packages(project)

@@ -93,7 +93,9 @@ def draw_hot(measured: Measured) -> Figure | None:
     axes.set_axisbelow(True)
     axes.set_xlabel("rate as a share of nginx's with finished files (8 connections, one core each)")
     marks = [
-        Line2D([], [], color=OURS, marker="o", lw=5, alpha=0.8, label="entrepot, range over rounds"),
+        Line2D(
+            [], [], color=OURS, marker="o", lw=5, alpha=0.8, label="entrepot, range over rounds"
+        ),
         Line2D([], [], color=BOUND, marker="|", ms=12, mew=2, lw=0, label="goal"),
         Line2D([], [], color=PEER, marker="D", ms=5, lw=0, label="best application peer"),
         Line2D([], [], color=INK, lw=1, ls=":", label="nginx"),
@@ -158,7 +160,9 @@ INSTALL = (
 # --- W11: over the size of the catalogue --------------------------------------------------------------------------
 
 
-def series(measured: Measured, system: str, what: str, metric: str) -> tuple[list, list, list, list]:
+def series(
+    measured: Measured, system: str, what: str, metric: str
+) -> tuple[list, list, list, list]:
     """Over the sizes: the median, and the lowest and highest round."""
     sizes, middle, low, high = [], [], [], []
     for size in measured.sizes(system, what):
@@ -184,6 +188,9 @@ def lines(
         axes.plot(sizes, middle, marker=marks[number_], ms=4, lw=1.4, color=colour, label=label)
         axes.fill_between(sizes, low, high, color=colour, alpha=0.12, lw=0)
     axes.set_xscale("log")
+    known = sorted({size for system, what, _ in wanted for size in measured.sizes(system, what)})
+    axes.set_xticks(known, [f"{size:,}" for size in known])
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(plain))
     axes.set_title(title, fontsize=9, loc="left")

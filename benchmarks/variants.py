@@ -37,18 +37,18 @@ def rows(
         say(f"{workload}: round {round_ + 1} of {rounds} done")
 
 
-def run(original: Entrepot, upstream: Upstream, rounds: int, seconds: int, pin: bool):
+def run(original: Entrepot, upstream: Upstream, rounds: int, seconds: int, client_cpus: str | None):
     """Authentication on a core of its own, as W1–W7; workers with the whole machine."""
     systems: list[Entrepot] = []
     try:
         for name, anonymous in ((ANONYMOUS, "read"), (TOKEN, "none")):
             system = original.twin(name)
-            system.anonymous, system.cpus = anonymous, "0" if pin else None
+            system.anonymous = anonymous
             systems.append(system)
             system.start()
             if anonymous == "none":
                 system.credentials = system.auth
-        yield from rows(systems, "auth", upstream, rounds, seconds, 8, "1" if pin else None)
+        yield from rows(systems, "auth", upstream, rounds, seconds, 8, client_cpus)
         for system in systems:
             system.stop()
         systems.clear()
