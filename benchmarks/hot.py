@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import catalogue as c
 import load
@@ -142,9 +142,16 @@ def plan(
     return planned, unsupported
 
 
-def chosen(only: Sequence[str]) -> list[Case]:
-    """The cases of these names or workloads; all without any."""
-    return [case for case in CASES if not only or case.name in only or case.workload in only]
+def chosen(only: Sequence[str], connections: Sequence[int]) -> list[Case]:
+    """The cases of these names or workloads with these connections; all where there is no choice."""
+    return [
+        replace(
+            case,
+            connections=tuple(n for n in case.connections if not connections or n in connections),
+        )
+        for case in CASES
+        if not only or case.name in only or case.workload in only
+    ]
 
 
 def hot(

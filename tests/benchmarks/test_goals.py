@@ -79,12 +79,13 @@ def test_every_goal_is_told_and_those_that_were_not_measured_are_not_reached() -
 def test_the_page_keeps_its_prose(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     path.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n")
-    page.write([row("entrepot", 50) | {"case": "index-small-json c8"}], path)
+    rows = [row("entrepot", 50), row(STATIC, 100)]
+    page.write([one | {"case": "index-small-json c8"} for one in rows], path)
     text = path.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
-    assert "| W1 | index-small-json c8, a second | 50 |" in text
+    assert "| W1 | index-small-json c8, a second | 50 | nginx-static: 100 | 0.5 " in text
 
 
 @pytest.mark.parametrize(("share", "again", "code"), [(0.6, 0.0, 0), (0.2, 0.5, 0), (0.2, 0.2, 1)])
