@@ -57,7 +57,8 @@ def comparison(one: Result) -> str:
         case Kind.RATIO:
             return f"{spread(one)} ×"
         case Kind.ABOVE:
-            return f"+ {spread(one)} {unit(one.goal.metric)}"
+            sign = "+ " if one.value >= 0 else ""
+            return f"{sign}{spread(one)} {unit(one.goal.metric)}"
     return spread(one)
 
 
@@ -90,10 +91,14 @@ def table(found: Sequence[Result]) -> list[str]:
 def tables(rows: Sequence[dict]) -> str:
     found = results(rows)
     known = [one for one in found if one.reached is not None]
+    if not known:
+        raise SystemExit("no goal was measured in these files")
     runs = len({row.get("run") for row in rows})
     reached = sum(bool(one.reached) for one in known)
+    counts = [len(one.values) for one in known]
+    rounds = f"{min(counts)} to {max(counts)}" if len(set(counts)) > 1 else str(counts[0])
     text = [
-        f"From {runs} result file{'s' * (runs != 1)}. {reached} of {len(known)} goals reached"
+        f"From {runs} result file{'s' * (runs != 1)}, {rounds} rounds of each. {reached} of {len(known)} goals reached"
         + (f"; {len(found) - len(known)} not measured" if len(known) < len(found) else "")
         + "."
     ]

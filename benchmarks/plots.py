@@ -135,9 +135,9 @@ def draw_bars(measured: Measured, panels: Sequence[tuple[str, str, str, str]]) -
     columns = 2
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(9, 2.3 * lines), layout="constrained")
-    grid = figure.subplots(lines, columns, squeeze=False).flat
+    grid = list(figure.subplots(lines, columns, squeeze=False).flat)
     drawn = [bars(axes, measured, *panel) for axes, panel in zip(grid, panels, strict=False)]
-    for axes in list(grid)[len(panels) :]:
+    for axes in grid[len(panels) :]:
         axes.set_visible(False)
     return figure if any(drawn) else None
 
@@ -191,7 +191,7 @@ def lines(
     known = sorted({size for system, what, _ in wanted for size in measured.sizes(system, what)})
     axes.set_xticks(known, [f"{size:,}" for size in known])
     axes.xaxis.set_minor_locator(ticker.NullLocator())
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.12 * axes.dataLim.y1 if known else 1)
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(plain))
     axes.set_title(title, fontsize=9, loc="left")
     axes.set_xlabel("package versions in the catalogue", fontsize=8)
