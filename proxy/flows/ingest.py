@@ -185,8 +185,9 @@ async def keep_sidecars(
             return depot.formats[format].sidecars(name, cast("BinaryIO", file))
 
     for kind, document in (await asyncio.to_thread(read)).items():
-        kept = await store_bytes(depot, domain, document)
-        await depot.catalogue.note(sidecars.insert, domain, sha256, kind, kept.sha256)
+        if await depot.catalogue.read(sidecars.find, domain, sha256, kind) is None:
+            kept = await store_bytes(depot, domain, document)
+            await depot.catalogue.note(sidecars.insert, domain, sha256, kind, kept.sha256)
 
 
 async def _follow_other(job: _Job) -> Blob | None:

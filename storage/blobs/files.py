@@ -184,8 +184,7 @@ class IncomingFile:
         with suppress(FileExistsError):  # the same bytes, committed before
             os.link(self.path, target)
         if self._store.durable:
-            for folder in (target.parent, target.parent.parent, target.parent.parent.parent):
-                _sync_folder(folder)
+            self._store.sync_folders(target)
 
 
 def _sync_and_close(descriptor: int) -> None:
@@ -212,6 +211,9 @@ class FileBlobStore:
         self.incoming = root / "incoming"
         self.durable = durable
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
+        self._entered: set[Path] = (
+            set()
+        )  # folders whose own entries are durable; at most 65,792 a domain
         self.syncing = ThreadPoolExecutor(SYNCERS, thread_name_prefix="blobs-sync")
         try:
             self.incoming.mkdir(parents=True, exist_ok=True)
@@ -224,13 +226,24 @@ class FileBlobStore:
     ) -> AsyncIterator[IncomingBlob]:
         """A new blob; leaving without a commit discards it."""
         try:
-            incoming = IncomingFile(self, domain, digests)
+            # In a thread: while the folder is being synced, the disk has to be waited for.
+            incoming = await asyncio.get_running_loop().run_in_executor(
+                self.threads, IncomingFile, self, domain, digests
+            )
         except OSError as problem:
             raise _unavailable(problem) from problem
         try:
             yield incoming
         finally:
             incoming.discard()
+
+    def sync_folders(self, target: Path) -> None:
+        """Makes the entry of a file durable, and those of the folders above that nobody has synced yet."""
+        _sync_folder(target.parent)
+        for folder in (target.parent, target.parent.parent):
+            if folder not in self._entered:
+                _sync_folder(folder.parent)
+                self._entered.add(folder)
 
     def open(self, domain: DomainId, sha256: Sha256) -> OpenFile:
         """The blob, for reading."""
