@@ -18,10 +18,10 @@ import pytest
 from archives import form, wheel
 from aws import client
 from callers import EVERYTHING, OTHER_ACCOUNT, Made, Wanted, allow, make
-from conftest import Shelves
 from expectations import ACTIONS, OPEN, ROWS, Row, cells
 from routing import branches
 from servers import Entrepot
+from shelves import Shelves
 from standins import Registry
 
 from proxy.formats import INSTALLED
