@@ -11,6 +11,7 @@ from standins import Registry, Server
 CONFIG = """
 [server]
 port = {port}
+workers = {workers}
 [storage]
 path = "{path}"
 [auth]
@@ -58,11 +59,15 @@ def launch(
 ) -> Iterator[Callable[..., Entrepot]]:
     started: list[Entrepot] = []
 
-    def start(anonymous: str, more: str = "") -> Entrepot:
+    def start(anonymous: str, more: str = "", *, workers: int = 1) -> Entrepot:
         folder: Path = tmp_path_factory.mktemp("rights")
         server = Entrepot(folder=folder, port=free_port())
         text = CONFIG.format(
-            port=server.port, path=folder / "data", anonymous=anonymous, upstream=public.url
+            port=server.port,
+            path=folder / "data",
+            anonymous=anonymous,
+            upstream=public.url,
+            workers=workers,
         )
         (folder / "entrepot.toml").write_text(text + more)
         started.append(server)
