@@ -41,6 +41,7 @@ def routes(depot: Callable[[], Depot | None]) -> list[Route]:
             observe.PAGES_BYTES.set(present.pages.held_bytes)
             observe.INDEXES_BYTES.set(present.indexes.held_bytes)
             observe.DOWNLOADS.set(len(present.downloads))
+            observe.TASKS.set(len(asyncio.all_tasks()))
         body, media_type = await asyncio.to_thread(observe.exposition)
         return Response(body, headers={"Content-Type": media_type})
 
