@@ -636,6 +636,10 @@ def table(soak: Soak, before: Sample, samples: list[Sample], after: Sample) -> N
             f"{name:13} {one.rss / MIB:7.0f} {one.descriptors:6} {one.threads:8} {one.tasks:6} "
             f"{one.incoming:9} {one.scratch:8}"
         )
+    quarter = max(1, len(samples) // 4)
+    means = [samples[at * quarter : (at + 1) * quarter] for at in range(4)]
+    told = [f"{sum(one.rss for one in part) / len(part) / MIB:.0f}" for part in means if part]
+    print(f"\nrss by quarter, MiB: {', '.join(told)}")
     print(f"\n{'':12} {'requests':>9} {'p50 ms':>8} {'p99 ms':>8}")
     for kind, took in sorted(soak.took.items()):
         print(
