@@ -130,7 +130,8 @@ class Admission:
         policies = await self._policies(caller, needs, surroundings)
         verdict = await self._decide(caller, needs, surroundings, policies, request)
         lasting = not _conditional(policies)
-        if lasting:
+        # Of names that are not there clients could make up any number.
+        if lasting and (not needs.repository or needs.repository in surroundings.by_name):
             while len(self._verdicts) >= MAX_VERDICTS:
                 self._verdicts.pop(next(iter(self._verdicts)))
             self._verdicts[key] = (surroundings, generation, verdict)

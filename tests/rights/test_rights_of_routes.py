@@ -434,33 +434,53 @@ def test_a_refusal_does_not_tell_of_a_policy_that_only_a_repository_that_is_ther
 # A server that anybody may read
 
 
-def test_without_a_token_an_open_server_is_read_and_nothing_else(
-    launch: Callable[..., Entrepot], public: Registry
-) -> None:
+@pytest.fixture(scope="module")
+def opened(launch: Callable[..., Entrepot], public: Registry) -> Iterator[World]:
     server = launch("read")
     people = make(server, *NOT_HERE, ALL)
     shelves = Shelves(server)
-    world = World(server, Door(server), people, shelves, public)
+    found = World(server, Door(server), people, shelves, public)
     for format in ("pypi", "npm"):
-        world.publish(format, "ours")
-    try:
-        for row in ROWS:
-            path, body, kind = world.request(row, "ours")
-            for method, (needs, status) in cells(row).items():
-                address = f"/d/acme/{row.format}/team/{path}"
-                before = shelves.mark()
-                answer = world.door.ask(method, address, None, body, kind)
-                wanted = status if needs in {"read", "open"} else 401
-                if path == "-/whoami":
-                    wanted = 401
-                assert answer.status == wanted, (method, path, answer.body[:200])
-                if wanted == 401:
-                    assert shelves.mark() == before
-                for caller in ("late", "revoked", "stranger"):
-                    before = shelves.mark()
-                    answer = world.door.ask(method, address, world.token(caller), body, kind)
-                    assert answer.status == 401, (caller, method, path)
-                    assert shelves.mark() == before
-    finally:
-        world.door.connection.close()
-        shelves.close()
+        found.publish(format, "ours")
+    yield found
+    found.door.connection.close()
+    shelves.close()
+
+
+@pytest.mark.parametrize("row", ROWS, ids=IDS)
+def test_without_a_token_an_open_server_is_read_and_nothing_else(opened: World, row: Row) -> None:
+    path, body, kind = opened.request(row, "ours")
+    for method, (needs, status) in cells(row).items():
+        address = f"/d/acme/{row.format}/team/{path}"
+        before = opened.shelves.mark()
+        answer = opened.door.ask(method, address, None, body, kind)
+        wanted = status if needs in {"read", "open"} and path != "-/whoami" else 401
+        assert answer.status == wanted, (method, path, answer.body[:200])
+        if wanted == 401:
+            assert opened.shelves.mark() == before
+        for caller in ("late", "revoked", "stranger"):
+            before = opened.shelves.mark()
+            answer = opened.door.ask(method, address, opened.token(caller), body, kind)
+            assert answer.status == 401, (caller, method, path)
+            assert opened.shelves.mark() == before
+
+
+def test_whom_a_policy_keeps_out_of_an_open_server_is_asked_for_a_token(opened: World) -> None:
+    """Clients send the credentials that they have on 401, not on 403."""
+    aws = client(opened.server, opened.people["master"].key)
+    statement = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "codeartifact:ReadFromRepository",
+        "Resource": "*",
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    address = "/d/acme/pypi/member/simple/"
+    assert opened.door.ask("GET", address, None, b"", "").status == 200
+    aws.put_repository_permissions_policy(domain="acme", repository="member", policyDocument=policy)
+    answer = opened.door.ask("GET", address, None, b"", "")
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"]
+    assert opened.door.ask("GET", address, opened.token("master"), b"", "").status == 403
+    aws.delete_repository_permissions_policy(domain="acme", repository="member")
+    assert opened.door.ask("GET", address, None, b"", "").status == 200
