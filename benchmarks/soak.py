@@ -45,7 +45,7 @@ path = "{path}"
 [auth]
 anonymous = "read"
 [cache]
-pages_bytes = 33554432
+pages_bytes = 8388608
 [index]
 fresh_s = 20
 negative_s = 5
@@ -76,6 +76,7 @@ external_connection = "public:npmjs"
 PUBLISHER = "arn:aws:iam::111122223333:user/soak"
 IDLE_S = 60.0  # the longest that an idle connection says nothing; servers close them after 75 s
 PUBLISHED = 40  # names that are published, each in ever new versions
+CACHES = ("entrepot_pages_bytes", "entrepot_indexes_bytes", "entrepot_finished_bytes")
 FAULTY = {502, 503, 504}  # what a cold request may get while the registry fails
 # What may grow between the second quarter and the end: noise of the allocator, not a leak.
 GROWTH = 0.10
@@ -474,6 +475,7 @@ class Sample:
     descriptors: int
     threads: int
     tasks: int
+    caches: int  # bytes, bounded by the configuration
     incoming: int
     scratch: int
 
@@ -483,20 +485,18 @@ async def sample(soak: Soak, pid: int, started: float) -> Sample:
     client = Client(soak.port)
     _, text = await client.ask("/metrics")
     client.close()
-    tasks = next(
-        (
-            float(line.split()[-1])
-            for line in text.decode().splitlines()
-            if line.startswith("entrepot_tasks ")
-        ),
-        -1,
-    )
+    gauges = {
+        name: float(value)
+        for name, _, value in (line.partition(" ") for line in text.decode().splitlines())
+        if name.startswith("entrepot_") and "{" not in name
+    }
     return Sample(
         at_s=time.monotonic() - started,
         rss=int(status.partition("VmRSS:")[2].split()[0]) * 1024,
         descriptors=len(list(Path(f"/proc/{pid}/fd").iterdir())),
         threads=int(status.partition("Threads:")[2].split()[0]),
-        tasks=int(tasks),
+        tasks=int(gauges["entrepot_tasks"]),
+        caches=sum(int(gauges[name]) for name in CACHES),
         incoming=files_in(soak.folder / "data/blobs/incoming"),
         scratch=files_in(soak.folder / "data/scratch"),
     )
@@ -639,7 +639,8 @@ def table(soak: Soak, before: Sample, samples: list[Sample], after: Sample) -> N
     quarter = max(1, len(samples) // 4)
     means = [samples[at * quarter : (at + 1) * quarter] for at in range(4)]
     told = [f"{sum(one.rss for one in part) / len(part) / MIB:.0f}" for part in means if part]
-    print(f"\nrss by quarter, MiB: {', '.join(told)}")
+    full = after.caches / MIB
+    print(f"\nrss by quarter, MiB: {', '.join(told)}; caches hold {full:.1f} MiB")
     print(f"\n{'':12} {'requests':>9} {'p50 ms':>8} {'p99 ms':>8}")
     for kind, took in sorted(soak.took.items()):
         print(
