@@ -35,3 +35,5 @@ LOCK := $(PYTHON) -m uv pip compile -q --universal --python-version 3.11 --gener
 lock: ## pin what pyproject.toml asks for
 	$(LOCK) -o requirements.lock
 	$(LOCK) --group test -o requirements-test.lock
+	printf 'hatchling>=1.33\n' | $(PYTHON) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --no-emit-find-links --no-annotate -o requirements-build.lock -

@@ -41,7 +41,7 @@ from proxy.web.finished import FinishedAnswers
 from storage import open_storage
 
 SCRATCH_AGE_S: Final = 86_400
-WORKER_CONFIG: Final = "_ENTREPOT_WORKER_CONFIG"  # how a worker process learns the configuration
+WORKER_CONFIG: Final = "_ENTREPOT_WORKER_CONFIG"  # the file with the configuration of workers
 
 
 def connections_of(config: Config) -> dict[str, Connection]:
@@ -180,7 +180,7 @@ def create_app(config: Config) -> ASGIApp:
 
 
 def create_app_from_environment() -> ASGIApp:
-    """The application of a worker process: its parent has put the configuration into the environment."""
-    config = from_environment(os.environ[WORKER_CONFIG])
+    """The application of a worker process: its parent has put the configuration into a file."""
+    config = from_environment(Path(os.environ[WORKER_CONFIG]).read_text(encoding="utf-8"))
     configure(config.log.format, config.log.level)
     return create_app(config)

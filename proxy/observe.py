@@ -70,6 +70,11 @@ FINISHED_BYTES: Final = Gauge(
 DOWNLOADS: Final = Gauge(
     "entrepot_downloads", "Downloads in progress.", multiprocess_mode="livesum"
 )
+TASKS: Final = Gauge(
+    "entrepot_tasks",
+    "Tasks of the event loop: requests and background work.",
+    multiprocess_mode="livesum",
+)
 
 
 LOST_LINES: Final = Gauge(

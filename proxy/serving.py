@@ -8,6 +8,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
@@ -45,7 +46,11 @@ def _serve_with_workers(config: Config, options: dict[str, Any]) -> None:
     # Every worker counts into files of this folder, so that a scrape of any one shows them all.
     with tempfile.TemporaryDirectory(prefix="entrepot-metrics-") as folder:
         os.environ[SHARED_METRICS] = folder
-        os.environ[WORKER_CONFIG] = to_environment(config)
+        # The configuration, too: it holds secrets, and an environment can be read from outside.
+        handed = Path(folder) / "configuration"
+        handed.touch(mode=0o600)
+        handed.write_text(to_environment(config), encoding="utf-8")
+        os.environ[WORKER_CONFIG] = str(handed)
         uvicorn.run(
             "proxy.app:create_app_from_environment",
             factory=True,

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from proxy.errors import EntrepotError, Invalid, MethodUnsupported, NotFound, Unauthenticated
 from proxy.flows.depot import Depot
+from proxy.flows.places import Place, nowhere
 from proxy.rules.permissions import Level
 from proxy.web import faults
 from proxy.web.admission import ANONYMOUS, Admission, Needs
@@ -118,10 +119,14 @@ class DataPlane:
         action = edge.actions.get(request.method)
         if action is None:
             raise MethodUnsupported("this address can only be read", allowed=tuple(edge.actions))
+        opened = edge.open_to_all.get(rest) if request.method in {"GET", "HEAD"} else None
         caller = await self.admission.by_token(
-            request.headers.get("Authorization"), domain, open_to_all=rest in edge.open_to_all
+            request.headers.get("Authorization"), domain, open_to_all=opened is not None
         )
-        surroundings = await self.depot.places.surroundings(domain)
+        if opened is not None:
+            return opened()
+        place, missing = await self._place(domain, repository)
+        surroundings = place.surroundings
         place_arn = f"{domain}/{repository}"
         arn = f"arn:aws:codeartifact:{self._region}:{surroundings.domain.owner}"
 
@@ -137,7 +142,10 @@ class DataPlane:
                 tagged=(Taggable.REPOSITORY, repository) if ref is None else None,
             )
             assert self.admission is not None, "opened by the lifespan"
-            return await self.admission.authorise(caller, needs, surroundings, request)
+            lasts = await self.admission.authorise(caller, needs, surroundings, request)
+            if missing is not None:  # which is told to whoever might see it if it were there
+                raise missing
+            return lasts
 
         lasting = False
         if action not in ON_PACKAGES:
@@ -146,17 +154,30 @@ class DataPlane:
             raise Unauthenticated("an authorization token is needed to publish")
         call = Call(
             request=request,
-            place=await self.depot.places.find(domain, repository),
+            place=place,
             segments=rest,
             base=f"{self._public_url}/{PREFIX}/{domain}/{edge.format.name}/{repository}/",
             principal=caller.principal,
             authorise=authorise,
         )
         response = await edge.answer(self.depot, call)
+        if missing is not None:
+            raise missing
         if isinstance(response, Lasting):
             ends = caller.expires_at or ENDLESS
             response.until = min(response.until, ends) if lasting else PASSING
         return response
+
+    async def _place(self, domain: str, repository: str) -> tuple[Place, NotFound | None]:
+        """The place; or one that is not there, and the sentence that says so."""
+        assert self.depot is not None, "opened by the lifespan"
+        assert self.admission is not None, "opened by the lifespan"
+        around = None
+        try:
+            around = await self.depot.places.surroundings(domain)
+            return await self.depot.places.find(domain, repository), None
+        except NotFound as problem:
+            return nowhere(domain, repository, around, owner=self.admission.account), problem
 
 
 @lru_cache(maxsize=8_192)

@@ -23,6 +23,7 @@ def tell(depot: Depot) -> None:
     observe.PAGES_BYTES.set(depot.pages.held_bytes)
     observe.INDEXES_BYTES.set(depot.indexes.held_bytes)
     observe.DOWNLOADS.set(len(depot.downloads))
+    observe.TASKS.set(len(asyncio.all_tasks()))
     observe.LOST_LINES.set(logs.lost_lines())
     observe.hand_over()
 

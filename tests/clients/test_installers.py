@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from servers import Entrepot, clean_environment
+from servers import Entrepot, clean_environment, eventually
 from standins import Registry
 
 

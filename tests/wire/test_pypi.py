@@ -244,6 +244,19 @@ def test_a_login_page_is_no_index(server: Entrepot, registry: Registry) -> None:
     assert b"login page" in reply.body
 
 
+def test_a_page_for_people_is_no_project_that_has_lost_its_files(
+    server: Entrepot, registry: Registry
+) -> None:
+    """A registry that is "closed for maintenance" says so in HTML, with the status 200."""
+    offer = registry.offers("anvil", "1.0")
+    url = f"{server.index()}anvil/1.0/{offer.name}"
+    registry.html_only, registry.projects["anvil"] = True, []
+    assert server.get(f"{server.index()}anvil/").status == 502
+    assert server.get(url).status == 502
+    registry.projects["anvil"] = [offer]
+    assert server.get(url).body == offer.content
+
+
 def test_files_on_internal_addresses_are_not_fetched(server: Entrepot, registry: Registry) -> None:
     registry.files_at = "https://169.254.169.254"
     registry.offers("anvil", "1.0")

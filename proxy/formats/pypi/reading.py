@@ -140,8 +140,8 @@ def _read_html(project: PypiName, answer: UpstreamAnswer) -> _Page:
     }
     found = [_anchor(dict(node.attributes), answer.url) for node in tree.css("a[href]")]
     files = [file for file in found if version_of(file.filename, project) is not None]
-    foreign = tree.css_first("form, input, script") is not None or (found and not files)
-    if "pypi:repository-version" not in metas and not files and foreign:
+    # A page for people (a login, "closed for maintenance") is taken for no project that has lost its files.
+    if "pypi:repository-version" not in metas and not files:
         raise Invalid("the index answered an HTML page that is no project page (a login page?)")
     status = metas.get("pypi:project-status")
     return _Page(

@@ -41,7 +41,7 @@ class PypiEdge:
 
     format = PYPI
     actions: Mapping[str, str] = ACTIONS
-    open_to_all: frozenset[tuple[str, ...]] = frozenset()
+    open_to_all: Mapping[tuple[str, ...], Callable[[], Response]] = {}
 
     async def answer(self, depot: Depot, call: Call) -> Response:
         """The answer to a request below `…/pypi/{repository}/`."""
