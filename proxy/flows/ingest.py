@@ -116,18 +116,22 @@ async def _fetch_leased(job: _Job, incoming: IncomingBlob) -> Blob:
 
 async def _fetch(job: _Job, incoming: IncomingBlob) -> Blob:
     depot, via, asset, download = job.depot, job.source.via, job.source.asset, job.download
+    at_most = depot.asset_bytes if asset.size is None else asset.size
     async with depot.upstream.open_file(via, asset.url or "") as file:
         if asset.size is not None and file.size not in {None, asset.size}:
             reason = f"{asset.name} has {file.size} bytes, its index says {asset.size}"
             raise UpstreamCorrupt(via.name, reason)
+        if (file.size or 0) > at_most:
+            raise UpstreamCorrupt(via.name, f"{asset.name} is larger than {at_most} bytes")
         if asset.size is None and file.size is not None:
             download.size = file.size
             await job.take(incoming.place, note=_note(incoming.place, file.size))
         download.source = incoming
         async for chunk in file.chunks():
             await incoming.write(chunk)
-            if asset.size is not None and incoming.size > asset.size:
-                reason = f"{asset.name} is longer than the {asset.size} bytes of its index"
+            if incoming.size > at_most:
+                where = "of its index" if asset.size is not None else "that a file may have"
+                reason = f"{asset.name} is longer than the {at_most} bytes {where}"
                 raise UpstreamCorrupt(via.name, reason)
             download.progressed(incoming.size)
     blob = await incoming.finish()
