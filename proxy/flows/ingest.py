@@ -104,7 +104,7 @@ async def _fetch_leased(job: _Job, incoming: IncomingBlob) -> Blob:
         blob = await _fetch(job, incoming)
     except BaseException:
         renewal.cancel()
-        await depot.catalogue.note(leases.release, job.key, owner=job.owner(place))
+        await _let_go(job, place)
         raise
     finally:
         job.download.source = None  # its file is closed soon; followers go on with the stored bytes
@@ -112,6 +112,14 @@ async def _fetch_leased(job: _Job, incoming: IncomingBlob) -> Blob:
     # Whoever follows in another process reads the digest here; gc removes the row.
     await job.take(place, note=f"{DONE}{blob.sha256}")
     return blob
+
+
+async def _let_go(job: _Job, place: str) -> None:
+    """Gives the lease back; if that fails, too, its time runs out."""
+    try:
+        await job.depot.catalogue.note(leases.release, job.key, owner=job.owner(place))
+    except StorageUnavailable as problem:
+        log.warning("lease.left", extra={"lease_s": LEASE_S, "reason": str(problem)})
 
 
 async def _fetch(job: _Job, incoming: IncomingBlob) -> Blob:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,9 +17,10 @@ from archives import form, wheel
 from aws import client
 from botocore.exceptions import BotoCoreError, ClientError
 from killed import Forked, Launcher, chosen, prepared
+from npm_documents import document
 from places import JSON, NPM, PYPI, Place
 from servers import free_port
-from standins import Registry, tarball
+from standins import Registry
 
 from storage.catalogue.engines.sqlite import _known_migrations
 from storage.catalogue.rows import migrations
@@ -62,24 +60,7 @@ def publish_pypi(server: Forked, token: str, version: str) -> int:
     ).status
 
 
-def document(version: str) -> tuple[bytes, bytes]:
-    """The body of an npm publish, and the tarball in it."""
-    manifest = {"name": "our-kit", "version": version}
-    packed = tarball("our-kit", version, manifest)
-    dist = {"integrity": "sha512-" + base64.b64encode(hashlib.sha512(packed).digest()).decode()}
-    dist["shasum"] = hashlib.sha1(packed).hexdigest()
-    attached = {"data": base64.b64encode(packed).decode(), "length": len(packed)}
-    found = {
-        "_id": "our-kit",
-        "name": "our-kit",
-        "dist-tags": {"latest": version},
-        "versions": {version: {**manifest, "_id": f"our-kit@{version}", "dist": dist}},
-        "_attachments": {f"our-kit-{version}.tgz": attached},
-    }
-    return json.dumps(found).encode(), packed
-
-
-KITS = {version: document(version) for version in ("1.0.0", "2.0.0")}
+KITS = {version: document("our-kit", version) for version in ("1.0.0", "2.0.0")}
 
 
 def publish_npm(server: Forked, token: str, version: str) -> int:

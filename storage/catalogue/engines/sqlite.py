@@ -39,6 +39,9 @@ MAX_GROUPED: Final = 200  # writes in one transaction
 BUSY_MS: Final = 10_000
 SCANNERS: Final = 2  # threads that run queries of any size
 
+_Outcome = tuple[object, BaseException | None]
+"""The result of a write, or why there is none."""
+
 
 class SqliteTransaction:
     """A `Transaction` whose methods never suspend."""
@@ -139,6 +142,7 @@ class SqliteCatalogue:
         self._writer = threading.Thread(target=self._write_all, name="catalogue-write", daemon=True)
         self._writer.start()
         self._closed = False
+        self._unanswered = 0
 
     async def read(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R:
         """Runs a bounded query in one snapshot, on the event loop."""
@@ -167,7 +171,12 @@ class SqliteCatalogue:
 
     def stamp(self) -> int:
         """SQLite's `data_version` on a connection that never writes: any commit changes it."""
-        row = self._watcher.execute("PRAGMA data_version").fetchone()
+        try:
+            row = self._watcher.execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error:
+            # Whoever asks believes nothing that is in memory, and meets the fault where it is said.
+            self._unanswered -= 1
+            return self._unanswered
         return int(row[0])
 
     async def check(self) -> None:
@@ -199,8 +208,11 @@ class SqliteCatalogue:
                 return drive(cast("Coroutine[Any, Any, R]", work))
             finally:
                 connection.execute("COMMIT")
-        except sqlite3.OperationalError as problem:
-            raise StorageUnavailable(f"the catalogue cannot be read: {problem}") from problem
+        except sqlite3.DatabaseError as problem:
+            if isinstance(problem, sqlite3.OperationalError) or _is_damage(problem):
+                reason = f"the catalogue cannot be read: {problem}"
+                raise StorageUnavailable(reason) from problem
+            raise
 
     async def _enqueue(
         self,
@@ -225,15 +237,24 @@ class SqliteCatalogue:
 
     def _write_all(self) -> None:
         """The writer thread: takes what waits, writes it, tells whoever waits for it."""
-        connection = self._connect()
+        connection: sqlite3.Connection | None = None
         try:
             while (first := self._queue.get()) is not None:
                 group, ended = self._gather(first)
-                self._write_group(connection, group)
+                try:
+                    connection = connection or self._connect()
+                    outcomes = self._write_group(connection, group)
+                except (StorageUnavailable, sqlite3.Error, OSError) as problem:
+                    # This thread outlives every fault: who waits is told, the next write tries anew.
+                    reason = f"the catalogue cannot be written: {problem}"
+                    outcomes = [(None, StorageUnavailable(reason))] * len(group)
+                for write, (result, error) in zip(group, outcomes, strict=True):
+                    write.tell(result, error)
                 if ended:
                     return
         finally:
-            connection.close()
+            if connection is not None:
+                connection.close()
 
     def _gather(self, first: _Write) -> tuple[list[_Write], bool]:
         group = [first]
@@ -247,34 +268,31 @@ class SqliteCatalogue:
             group.append(following)
         return group, False
 
-    def _write_group(self, connection: sqlite3.Connection, group: list[_Write]) -> None:
+    def _write_group(self, connection: sqlite3.Connection, group: list[_Write]) -> list[_Outcome]:
         durable = any(write.durable for write in group)
-        outcomes: list[tuple[object, BaseException | None]] = []
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
             connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
             outcomes = [self._write_one(connection, write) for write in group]
             connection.execute("COMMIT")
-        except sqlite3.Error as problem:
+        except sqlite3.Error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            failure = StorageUnavailable(f"the catalogue cannot be written: {problem}")
-            outcomes = [(None, failure)] * len(group)
+            raise
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
-        for write, (result, error) in zip(group, outcomes, strict=True):
-            write.tell(result, error)
+        return outcomes
 
-    def _write_one(
-        self, connection: sqlite3.Connection, write: _Write
-    ) -> tuple[object, BaseException | None]:
+    def _write_one(self, connection: sqlite3.Connection, write: _Write) -> _Outcome:
         connection.execute("SAVEPOINT one_write")
         try:
             result = write.run(SqliteTransaction(connection))
         except sqlite3.OperationalError:
             raise  # the disk or the file: fails the whole group
-        except Exception as problem:  # noqa: BLE001 - given to whoever asked for this write
+        except Exception as problem:
+            if _is_damage(problem):
+                raise
             connection.execute("ROLLBACK TO one_write")
             connection.execute("RELEASE one_write")
             return None, _said(problem)
@@ -306,6 +324,11 @@ class SqliteCatalogue:
                 connection.close()
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+
+def _is_damage(problem: Exception) -> bool:
+    """Whether SQLite says that the file itself is not sound: an error of no kind more special."""
+    return type(problem) is sqlite3.DatabaseError
 
 
 def _said(problem: Exception) -> Exception:
