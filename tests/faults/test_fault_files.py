@@ -115,3 +115,17 @@ def test_a_file_that_is_slow_and_never_idle_arrives(
     upstream.faults = {of.file_upstream(name, "1.0.0"): up.slowly}
     assert entrepot.get(of.file(name, "1.0.0")).body == content
     totals["upstream faults"] += 1
+
+
+@pytest.mark.parametrize("of", [PYPI, NPM], ids=str)
+def test_a_part_of_a_file_is_not_complete_before_the_whole_is_verified(
+    entrepot: Composed, upstream: Registry, totals: Counter[str], of: Place
+) -> None:
+    name = new_name("kit")
+    content = of.offers(upstream, name, "1.0.0", padding=LARGE)
+    upstream.faults = {of.file_upstream(name, "1.0.0"): up.changed(swapped)}
+    assert ask(entrepot, of.file(name, "1.0.0"), Range="bytes=0-9").status in {CUT, 502}
+    upstream.faults.clear()
+    part = entrepot.get(of.file(name, "1.0.0"), Range="bytes=0-9")
+    assert (part.status, part.body) == (206, content[:10])
+    totals["upstream faults"] += 1
