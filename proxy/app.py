@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,7 @@ from proxy.auth.principals import AccessKey, Configured, Principals
 from proxy.config import Config, from_environment, policy_of, storage_settings
 from proxy.flows.background import Background
 from proxy.flows.declare import declare_domain
-from proxy.flows.depot import Depot, system_clock
+from proxy.flows.depot import Clock, Depot, system_clock
 from proxy.flows.downloads import Downloads
 from proxy.flows.indexes import IndexCache
 from proxy.flows.pages import PageCache
@@ -38,10 +39,22 @@ from proxy.web import probes, protocol
 from proxy.web.admission import Admission
 from proxy.web.data_plane import DataPlane
 from proxy.web.finished import FinishedAnswers
-from storage import open_storage
+from storage import Storage, open_storage
+from storage.settings import StorageSettings
 
 SCRATCH_AGE_S: Final = 86_400
 WORKER_CONFIG: Final = "_ENTREPOT_WORKER_CONFIG"  # the file with the configuration of workers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapters:
+    """What an application stands on besides its configuration."""
+
+    open_storage: Callable[[StorageSettings], Awaitable[Storage]] = open_storage
+    clock: Clock = system_clock
+
+
+REAL: Final = Adapters()
 
 
 def connections_of(config: Config) -> dict[str, Connection]:
@@ -101,9 +114,9 @@ def scratch_of(folder: Path) -> Path:
 
 
 @asynccontextmanager
-async def open_depot(config: Config) -> AsyncIterator[Depot]:
+async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator[Depot]:
     """Everything that requests need, opened in order and closed in reverse."""
-    storage = await open_storage(storage_settings(config))
+    storage = await adapters.open_storage(storage_settings(config))
     try:
         await storage.blobs.sweep()
         for domain in config.domains:
@@ -112,7 +125,7 @@ async def open_depot(config: Config) -> AsyncIterator[Depot]:
                 domain.name,
                 config.server.account,
                 domain.repositories,
-                now=system_clock(),
+                now=adapters.clock(),
             )
         async with UpstreamClient(limits_of(config)) as upstream, Background() as background:
             yield Depot(
@@ -134,14 +147,14 @@ async def open_depot(config: Config) -> AsyncIterator[Depot]:
                 indexes=IndexCache(config.cache.pages_bytes // 2),
                 pages=PageCache(config.cache.pages_bytes // 4),
                 stored=StoredAssets(storage.catalogue),
-                clock=system_clock,
+                clock=adapters.clock,
                 process=str(uuid.uuid4()),
             )
     finally:
         await storage.close()
 
 
-def create_app(config: Config) -> ASGIApp:
+def create_app(config: Config, adapters: Adapters = REAL) -> ASGIApp:
     """The ASGI application; its lifespan opens and closes the depot."""
     control_plane = ControlPlane(
         Server(
@@ -154,7 +167,7 @@ def create_app(config: Config) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, object]]:
-        async with open_depot(config) as depot:
+        async with open_depot(config, adapters) as depot:
             data_plane.depot = depot
             data_plane.admission = admission_of(config, depot)
             control_plane.depot, control_plane.admission = depot, data_plane.admission

@@ -52,7 +52,7 @@ class Depot:
     formats: Mapping[PackageFormat, Format]
     freshness: Limits
     origin_guard: OriginGuard
-    asset_bytes: int  # the largest file that may be published
+    asset_bytes: int  # the largest file that may be published, or come without an announced size
     scratch: Path  # a folder for what requests spool
     background: Background
     downloads: Downloads

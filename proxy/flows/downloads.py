@@ -133,7 +133,7 @@ class Download:
             while not self.decided:
                 ready = self.available - HELD_BACK
                 if end is not None:
-                    ready = min(ready, end)
+                    ready = min(ready, end - 1)  # no part is complete before the whole is verified
                 if position >= ready or self.source is None:
                     await self._changed.wait()
                     continue

@@ -104,7 +104,7 @@ async def _fetch_leased(job: _Job, incoming: IncomingBlob) -> Blob:
         blob = await _fetch(job, incoming)
     except BaseException:
         renewal.cancel()
-        await depot.catalogue.note(leases.release, job.key, owner=job.owner(place))
+        await _let_go(job, place)
         raise
     finally:
         job.download.source = None  # its file is closed soon; followers go on with the stored bytes
@@ -114,20 +114,32 @@ async def _fetch_leased(job: _Job, incoming: IncomingBlob) -> Blob:
     return blob
 
 
+async def _let_go(job: _Job, place: str) -> None:
+    """Gives the lease back; if that fails, too, its time runs out."""
+    try:
+        await job.depot.catalogue.note(leases.release, job.key, owner=job.owner(place))
+    except StorageUnavailable as problem:
+        log.warning("lease.left", extra={"lease_s": LEASE_S, "reason": str(problem)})
+
+
 async def _fetch(job: _Job, incoming: IncomingBlob) -> Blob:
     depot, via, asset, download = job.depot, job.source.via, job.source.asset, job.download
+    at_most = depot.asset_bytes if asset.size is None else asset.size
     async with depot.upstream.open_file(via, asset.url or "") as file:
         if asset.size is not None and file.size not in {None, asset.size}:
             reason = f"{asset.name} has {file.size} bytes, its index says {asset.size}"
             raise UpstreamCorrupt(via.name, reason)
+        if (file.size or 0) > at_most:
+            raise UpstreamCorrupt(via.name, f"{asset.name} is larger than {at_most} bytes")
         if asset.size is None and file.size is not None:
             download.size = file.size
             await job.take(incoming.place, note=_note(incoming.place, file.size))
         download.source = incoming
         async for chunk in file.chunks():
             await incoming.write(chunk)
-            if asset.size is not None and incoming.size > asset.size:
-                reason = f"{asset.name} is longer than the {asset.size} bytes of its index"
+            if incoming.size > at_most:
+                where = "of its index" if asset.size is not None else "that a file may have"
+                reason = f"{asset.name} is longer than the {at_most} bytes {where}"
                 raise UpstreamCorrupt(via.name, reason)
             download.progressed(incoming.size)
     blob = await incoming.finish()
@@ -200,7 +212,8 @@ async def _follow_other(job: _Job) -> Blob | None:
     try:
         while True:
             lease = await depot.catalogue.read(leases.find, job.key)
-            if lease is None or lease.until < depot.clock():
+            left = -1 if lease is None else lease.until - depot.clock()
+            if lease is None or not 0 <= left <= 2 * LEASE_S * SECOND:  # over, or of another clock
                 return None
             if lease.note.startswith(DONE):
                 sha256 = Sha256(lease.note.removeprefix(DONE))

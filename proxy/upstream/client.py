@@ -192,7 +192,7 @@ class UpstreamClient:
             wait_s = breaker.retry_after_s(self._clock())
             raise UpstreamUnavailable(via.name, "it failed repeatedly", retry_after_s=wait_s)
         try:
-            answer = await self._try(via, URL(url, encoded=True), headers, body)
+            answer = await self._try(via, _address(via, url), headers, body)
         except BaseException as problem:
             if isinstance(problem, UpstreamUnavailable):
                 breaker.failed(self._clock())
@@ -255,7 +255,7 @@ class UpstreamClient:
             if answer.status not in {301, 302, 303, 307, 308} or not location:
                 return answer
             answer.release()
-            url = url.join(URL(location, encoded=True))
+            url = url.join(_address(via, location))
         raise UpstreamCorrupt(via.name, f"it redirected more than {MAX_HOPS} times")
 
     async def _read_index(self, via: Connection, answer: aiohttp.ClientResponse) -> UpstreamAnswer:
@@ -291,6 +291,20 @@ class UpstreamClient:
         )
 
 
+def _address(via: Connection, text: str) -> URL:
+    """What an index or a redirect names, as a URL.
+
+    Raises:
+        UpstreamCorrupt: it is none.
+    """
+    try:
+        url = URL(text, encoded=True)
+        _ = url.port  # parsed late: what is none is refused here
+    except ValueError as problem:
+        raise UpstreamCorrupt(via.name, "it names an address that is no URL") from problem
+    return url
+
+
 def _retry_after(answer: aiohttp.ClientResponse) -> int | None:
     text = answer.headers.get("Retry-After", "")
     return min(int(text), 3600) if text.isascii() and text.isdigit() and int(text) else None
@@ -299,4 +313,6 @@ def _retry_after(answer: aiohttp.ClientResponse) -> int | None:
 def _reason(problem: Exception) -> str:
     if isinstance(problem, aiohttp.ClientConnectorError):
         return f"no connection ({problem.os_error.strerror or problem.os_error})"
+    if isinstance(problem, aiohttp.ClientResponseError):
+        return "what it answered is no HTTP"  # aiohttp quotes the answer and the whole address
     return str(problem) or type(problem).__name__

@@ -19,6 +19,7 @@ from multipart import (
 from starlette.requests import ClientDisconnect, Request
 
 from proxy.errors import Invalid, TooLarge
+from storage.errors import StorageUnavailable
 
 MAX_PARTS: Final = 10_000
 MAX_FIELDS_BYTES: Final = 16 << 20  # of all parts but files: a long description is in one of them
@@ -67,16 +68,20 @@ async def spooled(request: Request, folder: Path, at_most: int) -> AsyncIterator
 
     Raises:
         TooLarge: it is longer than `at_most` bytes.
+        StorageUnavailable: it cannot be kept.
     """
-    async with aiofiles.tempfile.NamedTemporaryFile("wb", dir=folder, prefix="body-") as file:
-        size = 0
-        async for piece in request.stream():
-            size += len(piece)
-            if size > at_most:
-                raise TooLarge(f"the body is larger than {at_most} bytes")
-            await file.write(piece)
-        await file.flush()
-        yield Path(str(file.name))
+    try:
+        async with aiofiles.tempfile.NamedTemporaryFile("wb", dir=folder, prefix="body-") as file:
+            size = 0
+            async for piece in request.stream():
+                size += len(piece)
+                if size > at_most:
+                    raise TooLarge(f"the body is larger than {at_most} bytes")
+                await file.write(piece)
+            await file.flush()
+            yield Path(str(file.name))
+    except OSError as problem:  # of the file: full, read-only, damaged
+        raise StorageUnavailable(f"the body cannot be kept: {problem.strerror}") from problem
 
 
 async def drain(request: Request, at_most: int = 64 << 20) -> None:

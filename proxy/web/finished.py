@@ -58,6 +58,7 @@ class Finished:
     head_304: bytes
     etag: bytes  # with its quotes, without W/
     stamp: int
+    since: Instant  # a clock that went back behind it says nothing of `until`
     until: Instant
     label: str  # of the format, for metrics
     source: str
@@ -78,7 +79,7 @@ class FinishedAnswers:
         found = self._held.get(key)
         if found is None:
             return None
-        if found.stamp != stamp or self._clock() >= found.until:
+        if found.stamp != stamp or not found.since <= self._clock() < found.until:
             self._drop(key)
             return None
         self._held.move_to_end(key)
@@ -99,6 +100,7 @@ class FinishedAnswers:
             head_304=_head(headers, frozenset(headers) - ON_304) + b"\r\n",
             etag=etag,
             stamp=stamp,
+            since=self._clock(),
             until=response.until,
             label=label,
             source=source,

@@ -40,6 +40,10 @@ def _unavailable(problem: OSError) -> StorageUnavailable:
     return StorageUnavailable(f"the blob store cannot be written: {problem.strerror}")
 
 
+def _unreadable(problem: OSError) -> StorageUnavailable:
+    return StorageUnavailable(f"the blob store cannot be read: {problem.strerror}")
+
+
 class OpenFile:
     """A file, open for reading."""
 
@@ -59,14 +63,14 @@ class OpenFile:
     def read_now(self, offset: int, length: int) -> bytes | None:
         """Bytes from the page cache, or None if the disk would have to be waited for."""
         if not _NO_WAIT:
-            return os.pread(self._descriptor, length, offset) if length <= INLINE else None
+            return self._read(length, offset) if length <= INLINE else None
         piece = bytearray(length)
         try:
             count = os.preadv(self._descriptor, [piece], offset, _NO_WAIT)
         except BlockingIOError:
             return None
         except OSError:  # a file system without the flag
-            return os.pread(self._descriptor, length, offset) if length <= INLINE else None
+            return self._read(length, offset) if length <= INLINE else None
         if count == length:
             return bytes(piece)
         return None if offset + count < self.size else bytes(piece[:count])
@@ -76,7 +80,13 @@ class OpenFile:
         found = self.read_now(offset, length)
         if found is not None:
             return found
-        return await asyncio.to_thread(os.pread, self._descriptor, length, offset)
+        return await asyncio.to_thread(self._read, length, offset)
+
+    def _read(self, length: int, offset: int) -> bytes:
+        try:
+            return os.pread(self._descriptor, length, offset)
+        except OSError as problem:
+            raise _unreadable(problem) from problem
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -151,7 +161,8 @@ class IncomingFile:
 
     def discard(self) -> None:
         """Removes the temporary name and lets go; what was committed stays."""
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # `sweep` removes what cannot be removed now
+            self.path.unlink(missing_ok=True)
         os.close(self.descriptor)
         self.descriptor = -1  # never a number that the next file gets
 
@@ -247,7 +258,12 @@ class FileBlobStore:
 
     def open(self, domain: DomainId, sha256: Sha256) -> OpenFile:
         """The blob, for reading."""
-        return OpenFile(os.open(self._name_of(domain, sha256), os.O_RDONLY))
+        try:
+            return OpenFile(os.open(self._name_of(domain, sha256), os.O_RDONLY))
+        except FileNotFoundError:
+            raise
+        except OSError as problem:
+            raise _unreadable(problem) from problem
 
     def open_partial(self, place: str) -> OpenFile | None:
         """A blob that another process of this machine is still writing."""
@@ -281,7 +297,10 @@ class FileBlobStore:
 
     async def delete(self, domain: DomainId, sha256: Sha256) -> None:
         """Removes it; absent already is no error."""
-        await asyncio.to_thread(self.path_of(domain, sha256).unlink, missing_ok=True)
+        try:
+            await asyncio.to_thread(self.path_of(domain, sha256).unlink, missing_ok=True)
+        except OSError as problem:
+            raise _unavailable(problem) from problem
 
     async def list(self, domain: DomainId) -> AsyncIterator[tuple[Sha256, int, Instant]]:
         """Every blob with its size and the time of its commit, folder by folder."""
@@ -292,7 +311,10 @@ class FileBlobStore:
 
     async def sweep(self) -> int:
         """Removes what writers that died have left in `incoming`; how many files."""
-        return await asyncio.to_thread(self._sweep)
+        try:
+            return await asyncio.to_thread(self._sweep)
+        except OSError as problem:
+            raise _unavailable(problem) from problem
 
     def _sweep(self) -> int:
         gate = os.open(self.incoming, os.O_RDONLY)

@@ -17,7 +17,10 @@ class Lease(Record, frozen=True, kw_only=True):
 async def take(
     tx: Transaction, key: str, *, owner: str, until: Instant, now: Instant, note: str = ""
 ) -> bool:
-    """Whether the work is the owner's now: nobody had it, or whoever had it let the time run out."""
+    """Whether the work is the owner's now: nobody had it, or whoever had it let the time run out.
+
+    One that would last twice as long as this one was taken before the clock went back: it is over, too.
+    """
     taken = await tx.one(
         str,
         """
@@ -26,6 +29,7 @@ async def take(
         ON CONFLICT (key) DO UPDATE
             SET owner = excluded.owner, until = excluded.until, note = excluded.note
             WHERE lease.until < $5 OR lease.owner = excluded.owner
+               OR lease.until > $3 + ($3 - $5)
         RETURNING owner""",
         key,
         owner,

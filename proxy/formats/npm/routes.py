@@ -265,7 +265,7 @@ async def _keys(depot: Depot, call: Call) -> Response:
         raise NotFound(f"{via.name} does not sign packages")
     try:
         msgspec.json.decode(answer.body, type=dict[str, list[msgspec.Raw]])
-    except msgspec.DecodeError as problem:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise UpstreamCorrupt(via.name, f"its keys are not readable: {problem}") from problem
     return Response(answer.body, media_type=FULL)
 

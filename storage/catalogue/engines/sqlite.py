@@ -42,6 +42,9 @@ BUSY_MS: Final = 10_000
 SCANNERS: Final = 2  # threads that run queries of any size
 LOOK_S: Final = 0.1  # how long commits of programs that do not tell of them may stay unseen
 
+_Outcome = tuple[object, BaseException | None]
+"""The result of a write, or why there is none."""
+
 
 class SqliteTransaction:
     """A `Transaction` whose methods never suspend."""
@@ -182,7 +185,12 @@ class SqliteCatalogue:
         now_s = time.monotonic()
         if number is not None and number == self._unchanged and now_s < self._look_at:
             return self._stamp
-        version = int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
+        try:
+            version = int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error:
+            # Whoever asks believes nothing that is in memory, and meets the fault where it is said.
+            self._stamp += 1
+            return self._stamp
         if version != self._version:
             self._version = version
             self._stamp += 1
@@ -219,8 +227,11 @@ class SqliteCatalogue:
                 return drive(cast("Coroutine[Any, Any, R]", work))
             finally:
                 connection.execute("COMMIT")
-        except sqlite3.OperationalError as problem:
-            raise StorageUnavailable(f"the catalogue cannot be read: {problem}") from problem
+        except sqlite3.DatabaseError as problem:
+            if isinstance(problem, sqlite3.OperationalError) or _is_damage(problem):
+                reason = f"the catalogue cannot be read: {problem}"
+                raise StorageUnavailable(reason) from problem
+            raise
 
     async def _enqueue(
         self,
@@ -245,15 +256,24 @@ class SqliteCatalogue:
 
     def _write_all(self) -> None:
         """The writer thread: takes what waits, writes it, tells whoever waits for it."""
-        connection = self._connect()
+        connection: sqlite3.Connection | None = None
         try:
             while (first := self._queue.get()) is not None:
                 group, ended = self._gather(first)
-                self._write_group(connection, group)
+                try:
+                    connection = connection or self._connect()
+                    outcomes = self._write_group(connection, group)
+                except (StorageUnavailable, sqlite3.Error, OSError) as problem:
+                    # This thread outlives every fault: who waits is told, the next write tries anew.
+                    reason = f"the catalogue cannot be written: {problem}"
+                    outcomes = [(None, StorageUnavailable(reason))] * len(group)
+                for write, (result, error) in zip(group, outcomes, strict=True):
+                    write.tell(result, error)
                 if ended:
                     return
         finally:
-            connection.close()
+            if connection is not None:
+                connection.close()
 
     def _gather(self, first: _Write) -> tuple[list[_Write], bool]:
         group = [first]
@@ -267,9 +287,8 @@ class SqliteCatalogue:
             group.append(following)
         return group, False
 
-    def _write_group(self, connection: sqlite3.Connection, group: list[_Write]) -> None:
+    def _write_group(self, connection: sqlite3.Connection, group: list[_Write]) -> list[_Outcome]:
         durable = any(write.durable for write in group)
-        outcomes: list[tuple[object, BaseException | None]] = []
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
             connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
@@ -277,26 +296,24 @@ class SqliteCatalogue:
             outcomes = [self._write_one(connection, write) for write in group]
             self._changes.begin()
             connection.execute("COMMIT")
-        except sqlite3.Error as problem:
+        except sqlite3.Error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            failure = StorageUnavailable(f"the catalogue cannot be written: {problem}")
-            outcomes = [(None, failure)] * len(group)
+            raise
         finally:
             self._changes.end()
             fcntl.flock(self._lock, fcntl.LOCK_UN)
-        for write, (result, error) in zip(group, outcomes, strict=True):
-            write.tell(result, error)
+        return outcomes
 
-    def _write_one(
-        self, connection: sqlite3.Connection, write: _Write
-    ) -> tuple[object, BaseException | None]:
+    def _write_one(self, connection: sqlite3.Connection, write: _Write) -> _Outcome:
         connection.execute("SAVEPOINT one_write")
         try:
             result = write.run(SqliteTransaction(connection))
         except sqlite3.OperationalError:
             raise  # the disk or the file: fails the whole group
-        except Exception as problem:  # noqa: BLE001 - given to whoever asked for this write
+        except Exception as problem:
+            if _is_damage(problem):
+                raise
             connection.execute("ROLLBACK TO one_write")
             connection.execute("RELEASE one_write")
             return None, _said(problem)
@@ -330,6 +347,11 @@ class SqliteCatalogue:
         finally:
             self._changes.end()
             fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+
+def _is_damage(problem: Exception) -> bool:
+    """Whether SQLite says that the file itself is not sound: an error of no kind more special."""
+    return type(problem) is sqlite3.DatabaseError
 
 
 def _said(problem: Exception) -> Exception:
