@@ -30,6 +30,8 @@ from proxy.errors import EntrepotError, Invalid
 from proxy.flows.depot import Depot
 from proxy.observe import CUT, count_request
 from proxy.web.admission import Admission, Caller
+from proxy.web.browsers import protect
+from proxy.web.rates import Rates
 from proxy.web.traces import known_method
 from storage.errors import StorageError
 
@@ -52,6 +54,7 @@ class ControlPlane:
         self._server = server
         self.depot: Depot | None = None  # set while the server runs
         self.admission: Admission | None = None
+        self.rates: Rates | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, and its line in the log."""
@@ -61,10 +64,14 @@ class ControlPlane:
         operation = model.routes().get((request.method, scope["path"]))
         caller = Caller(principal="unknown")
         try:
+            if self.rates is not None and request.client is not None:
+                self.rates.enter(request.client.host)
             if operation is None:
                 response = faults.refuse(_unknown(request))
             else:
                 caller, body = await self._authenticate(request, operation)
+                if self.rates is not None:
+                    self.rates.charge(caller.principal, request.headers.get("Authorization"))
                 response = await self._answer(request, operation, caller, body)
         except (EntrepotError, StorageError, BadSignature) as problem:
             response = faults.refuse(problem)
@@ -75,6 +82,7 @@ class ControlPlane:
         ):  # a fault of ours: the client gets the API's own form of it, the log the trace
             log.exception("request.failed", extra={"request_id": request_id})
             response = faults.internal()
+        protect(response)
         response.headers["x-amzn-RequestId"] = request_id
         await self._send(response, scope, receive, send, request_id)
         took_s = time.perf_counter() - started

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -20,9 +20,11 @@ from proxy.observe import CUT
 from proxy.rules.permissions import Level
 from proxy.web import faults
 from proxy.web.admission import ANONYMOUS, Admission, Needs
+from proxy.web.browsers import protect
 from proxy.web.edge import ON_PACKAGES, SOURCE, Call, Edge
 from proxy.web.finished import ENDLESS, PASSING, FinishedAnswers, Lasting
 from proxy.web.protocol import asked
+from proxy.web.rates import Rates
 from proxy.web.traces import served
 from storage.catalogue.tags import Taggable
 from storage.errors import StorageError
@@ -47,6 +49,7 @@ class DataPlane:
         self.depot: Depot | None = None  # set while the server runs
         self.admission: Admission | None = None
         self.finished: FinishedAnswers | None = None
+        self.rates: Rates | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, and its line in the log."""
@@ -55,7 +58,12 @@ class DataPlane:
         request_id = uuid.uuid4().hex
         started = time.perf_counter()
         stamp = self.depot.catalogue.stamp()
-        label, response = await self._answer(request)
+        try:
+            label, response = await self._answer(request)
+        except ClientDisconnect:
+            log.info("request.left", extra={"request_id": request_id, "path": scope["path"][:200]})
+            return
+        protect(response)
         source = response.headers.get(SOURCE, "none")
         if isinstance(response, Lasting) and response.status_code == 200:
             self._finish(request, response, stamp=stamp, label=label, source=source)
@@ -124,12 +132,16 @@ class DataPlane:
     ) -> Response:
         assert self.depot is not None, "opened by the lifespan"
         assert self.admission is not None, "opened by the lifespan"
+        if self.rates is not None and request.client is not None:
+            self.rates.enter(request.client.host)
         action = edge.actions.get(request.method)
         if action is None:
             raise MethodUnsupported("this address can only be read", allowed=tuple(edge.actions))
         caller = await self.admission.by_token(
             request.headers.get("Authorization"), domain, open_to_all=rest in edge.open_to_all
         )
+        if self.rates is not None:
+            self.rates.charge(caller.principal, request.headers.get("Authorization"))
         surroundings = await self.depot.places.surroundings(domain)
         place_arn = f"{domain}/{repository}"
         arn = f"arn:aws:codeartifact:{self._region}:{surroundings.domain.owner}"

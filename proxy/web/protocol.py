@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from proxy.web.finished import Finished, FinishedAnswers, Key
+from proxy.web.guarded import GuardedProtocol
 from proxy.web.traces import served
 from storage.catalogue import Catalogue
 
@@ -31,7 +31,7 @@ STATE: Final = "finished_answers"  # under which the application's lifespan hand
 CATALOGUE: Final = "catalogue"
 
 
-class FastProtocol(HttpToolsProtocol):
+class FastProtocol(GuardedProtocol):
     """See the module."""
 
     _answered = False
@@ -88,7 +88,7 @@ class FastProtocol(HttpToolsProtocol):
         tag = seen.get(b"if-none-match")
         if found is None or (tag is not None and (b"," in tag or b"*" in tag)):
             return None
-        return found, tag
+        return (found, tag) if self.admits(seen.get(b"authorization")) else None
 
     def _is_plain(self) -> bool:
         """A GET on a connection that stays open, has nothing else in progress and takes what is written."""
