@@ -8,6 +8,12 @@ from servers import CONFIG, Entrepot, free_port
 from standins import Registry, Server
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full", action="store_true", default=False, help="run the long form of the suites"
+    )
+
+
 @pytest.fixture
 def registry() -> Iterator[Registry]:
     server = Server()

@@ -123,10 +123,10 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.headers, self._address, self.scope["scheme"]
             )
             self.scope["client"], self.scope["scheme"] = (host, 0), scheme
-        self._head_done = True
         self._body = 0
         self._moved = None
         super().on_headers_complete()
+        self._head_done = True
         # What follows a body as trailers is not among the headers that the application has.
         self.headers = []
         if self.parser.should_upgrade():
