@@ -21,6 +21,7 @@ from proxy.format import Connection, UpstreamAnswer, UpstreamRequest
 from proxy.observe import UPSTREAM
 from proxy.upstream.addresses import PublicResolver, is_trusted, refusal
 from proxy.upstream.breaker import Breaker
+from proxy.upstream.proxies import Proxies
 
 log = logging.getLogger("entrepot.upstream")
 
@@ -97,6 +98,7 @@ class UpstreamClient:
         self._limits = limits
         self._clock = clock
         self._breakers: dict[str, Breaker] = {}
+        self._proxies = Proxies()
 
     async def __aenter__(self) -> Self:
         self._trusted = self._session(None)
@@ -124,7 +126,6 @@ class UpstreamClient:
                 total=None, sock_connect=limits.connect_s, sock_read=limits.idle_s
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=True,
             headers={"User-Agent": USER_AGENT},
             max_field_size=64 << 10,
         )
@@ -187,7 +188,7 @@ class UpstreamClient:
             wait_s = breaker.retry_after_s(self._clock())
             raise UpstreamUnavailable(via.name, "it failed repeatedly", retry_after_s=wait_s)
         try:
-            answer = await self._try(via, URL(url, encoded=True), headers, body)
+            answer = await self._try(via, _parsed(via, url), headers, body)
         except BaseException as problem:
             if isinstance(problem, UpstreamUnavailable):
                 breaker.failed(self._clock())
@@ -244,13 +245,18 @@ class UpstreamClient:
             session = self._trusted if is_trusted(via, url) else self._public
             method = "GET" if body is None else "POST"
             answer = await session.request(
-                method, url, headers=headers, data=body, allow_redirects=False
+                method,
+                url,
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                proxy=self._proxies.of(url),
             )
             location = answer.headers.get("Location")
             if answer.status not in {301, 302, 303, 307, 308} or not location:
                 return answer
             answer.release()
-            url = url.join(URL(location, encoded=True))
+            url = url.join(_parsed(via, location))
         raise UpstreamCorrupt(via.name, f"it redirected more than {MAX_HOPS} times")
 
     async def _read_index(self, via: Connection, answer: aiohttp.ClientResponse) -> UpstreamAnswer:
@@ -284,6 +290,20 @@ class UpstreamClient:
             last_modified=answer.headers.get("Last-Modified"),
             serial=int(serial) if serial.isascii() and serial.isdigit() else None,
         )
+
+
+def _parsed(via: Connection, text: str) -> URL:
+    """A URL that an index or a redirect names.
+
+    Raises:
+        UpstreamCorrupt: it is none.
+    """
+    try:
+        url = URL(text, encoded=True)
+        _ = url.host, url.port  # these are read when they are asked for
+    except ValueError as problem:
+        raise UpstreamCorrupt(via.name, f"it names what is no URL: {problem}") from problem
+    return url
 
 
 def _retry_after(answer: aiohttp.ClientResponse) -> int | None:
