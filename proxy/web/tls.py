@@ -17,7 +17,7 @@ from typing import Any, Final
 
 log = logging.getLogger("entrepot.tls")
 
-CHECK_S: Final = 5.0  # at most so late a new certificate is noticed
+CHECK_S: Final = 2.0  # at most so late a new certificate is noticed
 NO_PASSWORD: Final = ""  # without it OpenSSL would ask at the terminal
 
 
