@@ -30,6 +30,7 @@ from proxy.errors import EntrepotError, Invalid
 from proxy.flows.depot import Depot
 from proxy.observe import CUT, count_request
 from proxy.web.admission import Admission, Caller
+from proxy.web.bodies import refuse_coding
 from proxy.web.browsers import protect
 from proxy.web.rates import Rates
 from proxy.web.traces import known_method
@@ -138,6 +139,7 @@ class ControlPlane:
                 f"{claim.access_key_id} on this server",
             )
         announced = request.headers.get(CONTENT_DIGEST)
+        refuse_coding(request)
         if model.streams_in(operation):
             # The digest is signed; whether the body has it shows when the body has been read.
             body, digest = b"", announced or ""

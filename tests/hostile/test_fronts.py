@@ -63,11 +63,15 @@ def secure(port: int, certificate: Path, data: bytes, local: str = "127.0.0.1") 
 
 def test_pip_installs_through_nginx(front: tuple[Entrepot, Nginx], tmp_path: Path) -> None:
     _, nginx = front
+    bundles = {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+    environment = {
+        name: value for name, value in clean_environment().items() if name not in bundles
+    }
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check", "--use-deprecated=legacy-certs", "--target",
+        [sys.executable, "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check", "--target",
          tmp_path / "site", "--cert", nginx.certificate, "--index-url",
          f"https://localhost:{nginx.port}/d/acme/pypi/team/simple/", "anvil"],
-        capture_output=True, text=True, env=clean_environment(), check=False,
+        capture_output=True, text=True, env=environment, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "site/bolt.py").exists()
