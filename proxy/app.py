@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -35,14 +36,19 @@ from proxy.rules.permissions import ADMINISTRATOR
 from proxy.rules.resolution import OriginGuard
 from proxy.upstream import defaults
 from proxy.upstream.client import UpstreamClient, UpstreamLimits
-from proxy.web import probes, protocol
+from proxy.web import probes, protocol, tls
 from proxy.web.admission import Admission
 from proxy.web.data_plane import DataPlane
 from proxy.web.finished import FinishedAnswers
+from proxy.web.forwarded import TrustedProxies
+from proxy.web.guard import STATE as GUARD
+from proxy.web.guard import Bounds, Guard
+from proxy.web.rates import rates_of
 from storage import Storage, open_storage
 from storage.settings import StorageSettings
 
 SCRATCH_AGE_S: Final = 86_400
+OWN_FILES: Final = 128  # the catalogue's connections, listening sockets, libraries
 WORKER_CONFIG: Final = "_ENTREPOT_WORKER_CONFIG"  # the file with the configuration of workers
 
 
@@ -99,6 +105,32 @@ def admission_of(config: Config, depot: Depot) -> Admission:
         account=config.server.account,
         region=config.server.region,
         anonymous=config.auth.anonymous == "read",
+    )
+
+
+def guard_of(config: Config) -> Guard:
+    """What connections and requests may cost this process."""
+    limits = config.limits
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # A connection may need a file or a connection to a registry besides its own.
+    connections = max(1, min(limits.connections, (files - OWN_FILES) * 3 // 4))
+    return Guard(
+        Bounds(
+            connections=connections,
+            connections_per_address=limits.connections_per_address or (connections + 1) // 2,
+            header_s=limits.header_s,
+            body_s=limits.body_s,
+            answer_s=limits.answer_s,
+            idle_s=limits.idle_s,
+        ),
+        trusted=TrustedProxies(config.server.trusted_proxies),
+        rates=rates_of(
+            per_s=limits.requests_per_s,
+            burst=limits.burst,
+            address_per_s=limits.address_requests_per_s,
+            address_burst=limits.address_burst,
+            workers=config.server.workers,
+        ),
     )
 
 
@@ -165,6 +197,9 @@ def create_app(config: Config, adapters: Adapters = REAL) -> ASGIApp:
     )
     data_plane = DataPlane(INSTALLED, public_url=config.public_url, region=config.server.region)
 
+    guard = guard_of(config)
+    data_plane.rates = control_plane.rates = guard.rates
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, object]]:
         async with open_depot(config, adapters) as depot:
@@ -174,7 +209,14 @@ def create_app(config: Config, adapters: Adapters = REAL) -> ASGIApp:
             finished = FinishedAnswers(config.cache.pages_bytes // 4, depot.clock)
             data_plane.finished = finished
             depot.background.start(probes.keep_telling(depot), name="tell")
-            yield {protocol.STATE: finished, protocol.CATALOGUE: depot.catalogue}
+            guard.start()
+            async with tls.renewing(config.server.tls_cert, config.server.tls_key):
+                yield {
+                    protocol.STATE: finished,
+                    protocol.CATALOGUE: depot.catalogue,
+                    GUARD: guard,
+                }
+            guard.stop()
             probes.tell(depot)
             data_plane.depot = control_plane.depot = None
 

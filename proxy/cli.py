@@ -42,6 +42,7 @@ def serve(path: Path | None, host: str | None, port: int | None, workers: int | 
     """Run the server in the foreground."""
     from proxy.logs import configure  # noqa: PLC0415
     from proxy.serving import serve as run  # noqa: PLC0415 - other commands need no server
+    from proxy.web.tls import BadPair  # noqa: PLC0415
 
     config = load_config(path, host=host, port=port, workers=workers)
     if is_embedded(path):
@@ -57,7 +58,11 @@ def serve(path: Path | None, host: str | None, port: int | None, workers: int | 
                 f"  {place}: npm install --registry {base}/npm/{repository.name}/ …",
                 err=True,
             )
-    run(config)
+    try:
+        run(config)
+    except BadPair as problem:
+        click.echo(f"server.tls_cert, server.tls_key: {problem}", err=True)
+        sys.exit(2)
 
 
 def _with_administrator(config: Config) -> Config:

@@ -58,6 +58,11 @@ STALE: Final = Counter(
 CUT: Final = Counter(
     "entrepot_cut_answers_total", "Answers that were cut because their bytes could not be verified."
 )
+TURNED_AWAY: Final = Counter(
+    "entrepot_turned_away_total",
+    "Connections and requests beyond a limit, by which: docs/limits.md.",
+    ["reason"],
+)
 PAGES_BYTES: Final = Gauge(
     "entrepot_pages_bytes", "Rendered pages held in memory.", multiprocess_mode="livesum"
 )

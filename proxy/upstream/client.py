@@ -21,6 +21,7 @@ from proxy.format import Connection, UpstreamAnswer, UpstreamRequest
 from proxy.observe import UPSTREAM
 from proxy.upstream.addresses import PublicResolver, is_trusted, refusal
 from proxy.upstream.breaker import Breaker
+from proxy.upstream.proxies import Proxies
 
 log = logging.getLogger("entrepot.upstream")
 
@@ -102,6 +103,7 @@ class UpstreamClient:
         self._limits = limits
         self._clock = clock
         self._breakers: dict[str, Breaker] = {}
+        self._proxies = Proxies()
 
     async def __aenter__(self) -> Self:
         self._trusted = self._session(None)
@@ -129,7 +131,6 @@ class UpstreamClient:
                 total=None, sock_connect=limits.connect_s, sock_read=limits.idle_s
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=True,
             headers={"User-Agent": USER_AGENT},
             max_field_size=64 << 10,
         )
@@ -249,7 +250,12 @@ class UpstreamClient:
             session = self._trusted if is_trusted(via, url) else self._public
             method = "GET" if body is None else "POST"
             answer = await session.request(
-                method, url, headers=headers, data=body, allow_redirects=False
+                method,
+                url,
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                proxy=self._proxies.of(url),
             )
             location = answer.headers.get("Location")
             if answer.status not in {301, 302, 303, 307, 308} or not location:
@@ -299,7 +305,7 @@ def _address(via: Connection, text: str) -> URL:
     """
     try:
         url = URL(text, encoded=True)
-        _ = url.port  # parsed late: what is none is refused here
+        _ = url.host, url.port  # parsed late: what is none is refused here
     except ValueError as problem:
         raise UpstreamCorrupt(via.name, "it names an address that is no URL") from problem
     return url

@@ -216,7 +216,7 @@ class Admission:
             "aws:userid": (name,),
             "aws:requestedregion": (self._region,),
             "aws:resourceaccount": (self.account,),
-            "aws:securetransport": (str(request.url.scheme == "https").lower(),),
+            "aws:securetransport": (str(request.scope["scheme"] == "https").lower(),),
             "aws:principalisawsservice": ("false",),
         }
         if request.client is not None:

@@ -33,6 +33,7 @@ def headers(asset: Asset, media_type: str, source: str = "stored") -> dict[str, 
         "Accept-Ranges": "bytes",
         "Cache-Control": IMMUTABLE,
         "X-Content-Type-Options": "nosniff",
+        "Content-Disposition": "attachment",
     }
     # The strongest digest that was announced: an ETag is the same before and after the bytes are here.
     strongest = next((name for name in ("sha512", "sha256") if name in asset.digests), None)

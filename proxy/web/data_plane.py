@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
@@ -18,10 +18,12 @@ from proxy.flows.depot import Depot
 from proxy.flows.places import Place, nowhere
 from proxy.rules.permissions import Level
 from proxy.web import faults
-from proxy.web.admission import ANONYMOUS, Admission, Needs
+from proxy.web.admission import ANONYMOUS, Admission, Caller, Needs
+from proxy.web.browsers import protect
 from proxy.web.edge import ON_PACKAGES, SOURCE, Call, Edge
 from proxy.web.finished import ENDLESS, PASSING, FinishedAnswers, Lasting
 from proxy.web.heads import asked, has_same
+from proxy.web.rates import Rates
 from proxy.web.sending import send_answer
 from proxy.web.traces import new_request_id, served
 from storage.catalogue.tags import Taggable
@@ -47,6 +49,7 @@ class DataPlane:
         self.depot: Depot | None = None  # set while the server runs
         self.admission: Admission | None = None
         self.finished: FinishedAnswers | None = None
+        self.rates: Rates | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, and its line in the log."""
@@ -55,7 +58,15 @@ class DataPlane:
         request_id = new_request_id()
         started = time.perf_counter()
         stamp = self.depot.catalogue.stamp()
-        label, response = await self._answer(request)
+        try:
+            label, response = await self._answer(request)
+        except ClientDisconnect:
+            log.info(
+                "request.left",
+                extra={"request_id": request_id.decode(), "path": scope["path"][:200]},
+            )
+            return
+        protect(response)
         source = response.headers.get(SOURCE, "none")
         if isinstance(response, Lasting) and response.status_code == 200:
             self._finish(request, response, stamp=stamp, label=label, source=source)
@@ -115,14 +126,13 @@ class DataPlane:
         self, edge: Edge, request: Request, domain: str, repository: str, rest: tuple[str, ...]
     ) -> Response:
         assert self.depot is not None, "opened by the lifespan"
-        assert self.admission is not None, "opened by the lifespan"
+        if self.rates is not None and request.client is not None:
+            self.rates.enter(request.client.host)
         action = edge.actions.get(request.method)
         if action is None:
             raise MethodUnsupported("this address can only be read", allowed=tuple(edge.actions))
         opened = edge.open_to_all.get(rest) if request.method in {"GET", "HEAD"} else None
-        caller = await self.admission.by_token(
-            request.headers.get("Authorization"), domain, open_to_all=opened is not None
-        )
+        caller = await self._caller(request, domain, open_to_all=opened is not None)
         if opened is not None:
             return opened()
         place, missing = await self._place(domain, repository)
@@ -167,6 +177,15 @@ class DataPlane:
             ends = caller.expires_at or ENDLESS
             response.until = min(response.until, ends) if lasting else PASSING
         return response
+
+    async def _caller(self, request: Request, domain: str, *, open_to_all: bool) -> Caller:
+        """Who asks, and may ask so often."""
+        assert self.admission is not None, "opened by the lifespan"
+        token = request.headers.get("Authorization")
+        caller = await self.admission.by_token(token, domain, open_to_all=open_to_all)
+        if self.rates is not None:
+            self.rates.charge(caller.principal, token)
+        return caller
 
     async def _place(self, domain: str, repository: str) -> tuple[Place, NotFound | None]:
         """The place; or one that is not there, and the sentence that says so."""

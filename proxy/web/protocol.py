@@ -15,10 +15,11 @@ from typing import Any, Final
 
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from proxy.web.finished import Finished, FinishedAnswers
+from proxy.web.guarded import GuardedProtocol
 from proxy.web.heads import Key, key_of, only_tag, single
 from proxy.web.traces import new_request_id, served
 from proxy.web.zerocopy import EXTENSION, ZeroCopyCycle
@@ -32,7 +33,7 @@ STATE: Final = "finished_answers"  # under which the application's lifespan hand
 CATALOGUE: Final = "catalogue"
 
 
-class FastProtocol(HttpToolsProtocol):
+class FastProtocol(GuardedProtocol):
     """See the module."""
 
     _made_of: object = None  # the list of headers that `_made` was made of
@@ -51,7 +52,6 @@ class FastProtocol(HttpToolsProtocol):
         self._between = True  # the parser has taken nothing of a next request
         self._begun = 0  # requests in the bytes that are being parsed
         self._answered: tuple[Key, bytes | None] | None = None  # what the last of them asked for
-        self._active_s = 0.0  # when the last answer left at once
 
     def data_received(self, data: bytes) -> None:
         """Answers at once what came before, or has it parsed."""
@@ -77,7 +77,7 @@ class FastProtocol(HttpToolsProtocol):
         started = time.perf_counter()
         asked = self._asked()
         found = None if asked is None else self._find(asked[0])
-        if asked is None or found is None:
+        if asked is None or found is None or not self.admits(self.client_address(), asked[0][3]):
             self._answered = None
             super().on_headers_complete()
             return
@@ -95,19 +95,6 @@ class FastProtocol(HttpToolsProtocol):
         cycle.__class__ = ZeroCopyCycle
         super()._start_asgi_task(cycle, app)
 
-    def timeout_keep_alive_handler(self) -> None:
-        """Closes a connection that nothing has come from for long; answers sent at once set no timer anew."""
-        left_s = self._active_s + self.timeout_keep_alive - self.loop.time()
-        if left_s > 0:
-            self._wait_for_next(left_s)
-        else:
-            super().timeout_keep_alive_handler()
-
-    def _wait_for_next(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(
-            seconds, self.timeout_keep_alive_handler
-        )
-
     def _answer_known(self, data: bytes) -> bool:
         """Whether these bytes were the head of a request before, and its answer has left."""
         started = time.perf_counter()
@@ -115,7 +102,8 @@ class FastProtocol(HttpToolsProtocol):
         if known is None or not self._is_free():
             return False
         found = self._find(known[0])
-        if found is None:
+        # Whom a proxy speaks for stands among the headers, and those are read in the ordinary way.
+        if found is None or not self.admits(None if self.via_proxy else self.address, known[0][3]):
             return False
         self._send(found, known[1], started)
         return True
@@ -131,10 +119,7 @@ class FastProtocol(HttpToolsProtocol):
         else:
             head = b"".join((OK, self._own_headers(), line, answer.head))
             self.transport.writelines((head, answer.body))
-        self.server_state.total_requests += 1
-        self._active_s = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self._wait_for_next(self.timeout_keep_alive)
+        self.answered_at_once()
         served(
             label=answer.label,
             method="GET",
@@ -177,6 +162,7 @@ class FastProtocol(HttpToolsProtocol):
             (cycle is None or (cycle.response_complete and cycle.keep_alive))
             and not self.pipeline
             and not self.flow.write_paused
+            and not self.turned_away
             and not self.transport.is_closing()
         )
 
