@@ -86,6 +86,11 @@ async def ingest(depot: Depot, domain: DomainId, source: Source, download: Downl
         await asyncio.sleep(POLL_S)
 
 
+async def forget_done(depot: Depot, domain: DomainId, sha256: Sha256) -> None:
+    """Lets nobody believe any more that these bytes have just been stored."""
+    await depot.catalogue.note(leases.drop, f"download {domain} {sha256}", noted=DONE)
+
+
 def _note(place: str, size: int | None) -> str:
     """What other processes need to follow: where the file grows, and its size in bytes once known."""
     return place if size is None else f"{place} {size}"
