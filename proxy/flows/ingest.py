@@ -160,8 +160,9 @@ async def store(depot: Depot, domain: DomainId, incoming: IncomingBlob) -> Blob:
         StorageUnavailable: gc does not come to an end.
     """
     for _ in range(ADOPT_TRIES):
+        now = depot.clock()
         blob = await incoming.commit()
-        if await depot.catalogue.write(blobs.adopt, domain, blob, now=depot.clock()):
+        if await depot.catalogue.write(blobs.adopt, domain, blob, now=now):
             return blob
         await asyncio.sleep(POLL_S)
     raise StorageUnavailable(f"the blob {blob.sha256} is being deleted; try again")

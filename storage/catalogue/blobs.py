@@ -3,7 +3,9 @@
 A blob's bytes are committed before its row is written, and its row before anything refers to it. gc
 condemns a row that nothing refers to and that nobody touched for the grace period, deletes the bytes,
 then forgets the row. Whoever commits the same bytes meanwhile finds the row condemned: `adopt` says
-no, and they commit again once the row has gone. So no row ever stands without its bytes.
+no, and they commit again once the row has gone. Who committed before the bytes were deleted, and comes
+with the row only after the old one has gone, is told by what gc leaves in its place: when that was. So no
+row ever stands without its bytes.
 
 While a backup runs, nothing is condemned: what its copy of the catalogue refers to stays.
 """
@@ -14,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from storage.catalogue import Transaction
+from storage.catalogue import Transaction, leases
 from storage.records import Blob, DomainId, Instant, Record, Sha256
 
 _UNREFERENCED = """
@@ -23,6 +25,7 @@ _UNREFERENCED = """
     AND NOT EXISTS (SELECT 1 FROM sidecar
                     WHERE sidecar.domain_id = blob.domain_id AND sidecar.sha256 = blob.sha256)"""
 BACKUP: Final = "backup "  # begins the lease of a backup in progress
+_GONE: Final = "gone "  # begins the row that says until when gc was deleting a blob
 _BACKUP_END: Final = "backup!"  # the next character: all such leases come before it
 
 
@@ -68,7 +71,12 @@ async def page(tx: Transaction, domain: DomainId, *, after: str, limit: int) -> 
 
 
 async def adopt(tx: Transaction, domain: DomainId, blob: Blob, *, now: Instant) -> bool:
-    """Writes the row of a committed blob; False while gc is deleting the same bytes."""
+    """Writes the row of a committed blob; False if gc is deleting the same bytes, or has since `now`.
+
+    `now` is from before the bytes were committed; on False, they are to be committed again.
+    """
+    if await _gone_since(tx, domain, blob.sha256, now):
+        return False
     inserted = await tx.run(
         """
         INSERT INTO blob (domain_id, sha256, size, digests, touched_at)
@@ -93,6 +101,16 @@ async def adopt(tx: Transaction, domain: DomainId, blob: Blob, *, now: Instant) 
         now,
     )
     return touched == 1
+
+
+async def _gone_since(tx: Transaction, domain: DomainId, sha256: Sha256, since: Instant) -> bool:
+    found = await tx.one(
+        str,
+        "SELECT key FROM lease WHERE key = $1 AND until > $2",
+        f"{_GONE}{domain} {sha256}",
+        since,
+    )
+    return found is not None
 
 
 async def know(tx: Transaction, domain: DomainId, blob: Blob) -> None:
@@ -225,6 +243,15 @@ async def condemned(tx: Transaction, domain: DomainId) -> list[Blob]:
         domain,
     )
     return [row.blob() for row in rows]
+
+
+async def forget_deleted(
+    tx: Transaction, domain: DomainId, sha256: Sha256, *, deleted_at: Instant
+) -> None:
+    """Removes the row of bytes that gc has deleted, and says when that was, for an hour."""
+    await forget(tx, domain, sha256)
+    key = f"{_GONE}{domain} {sha256}"
+    await leases.put(tx, key, owner="gc", until=deleted_at, note="")
 
 
 async def forget(tx: Transaction, domain: DomainId, sha256: Sha256) -> None:

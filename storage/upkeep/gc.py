@@ -15,11 +15,12 @@ from storage.records import Blob, DomainId, Instant
 
 PAGE: Final = 500
 SECOND: Final = 1_000_000  # µs
-LEASE_AGE_S: Final = 86_400  # after which a lease that ran out interests nobody
+LEASE_AGE_S: Final = 3_600  # after which a row of this table that ran out interests nobody
 LEASE: Final = "gc"
 LEASE_S: Final = 10  # how long a gc that died keeps others waiting
 PATIENCE_S: Final = 30  # how long a gc waits for another one
 POLL_S: Final = 0.1
+CLOCKS_US: Final = 5_000  # by which the clock of a publisher may be ahead of this one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +36,14 @@ class Collected:
 class _Turn:
     """One gc at a time: another one's list of condemned blobs may hold what has been published again since."""
 
-    def __init__(self, storage: Storage, now: Instant) -> None:
+    def __init__(self, storage: Storage, now: Instant, began: float) -> None:
         self._storage = storage
-        self._began = (now, time.monotonic())
+        self._began = (now, began)
         self._owner = str(uuid.uuid4())
         self._taken_at = 0.0
 
-    def _now(self) -> Instant:
+    def now(self) -> Instant:
+        """The time that has come since this gc began."""
         now, began = self._began
         return Instant(now + int((time.monotonic() - began) * SECOND))
 
@@ -63,7 +65,7 @@ class _Turn:
         await self._storage.catalogue.note(leases.release, LEASE, owner=self._owner)
 
     async def _try(self) -> bool:
-        at, now = time.monotonic(), self._now()
+        at, now = time.monotonic(), self.now()
         until = Instant(now + LEASE_S * SECOND)
         taken = await self._storage.catalogue.note(
             leases.take, LEASE, owner=self._owner, until=until, now=now
@@ -80,12 +82,13 @@ async def collect_garbage(
     Safe beside a running server: see `storage.catalogue.blobs`. What an earlier gc left condemned is
     finished; bytes that never got a row go, too.
     """
+    began = time.monotonic()  # when it was `now`
     since = Instant(now - grace_s * SECOND)
     if dry_run:
         return await _count(_would_go(storage, since))
     if await storage.catalogue.read(blobs.backing_up, now):
         return Collected(blobs=0, size_bytes=0, abandoned=0, held_off="a backup is in progress")
-    turn = _Turn(storage, now)
+    turn = _Turn(storage, now, began)
     if not await turn.take():
         return Collected(blobs=0, size_bytes=0, abandoned=0, held_off="another gc is in progress")
     try:
@@ -123,7 +126,10 @@ async def _collect(
             if not await turn.keep():
                 return
             await storage.blobs.delete(domain.id, blob.sha256)
-            await storage.catalogue.write(blobs.forget, domain.id, blob.sha256)
+            gone_at = Instant(turn.now() + CLOCKS_US)
+            await storage.catalogue.write(
+                blobs.forget_deleted, domain.id, blob.sha256, deleted_at=gone_at
+            )
             yield blob
         if domain.name.startswith(domains.DELETED):
             await storage.catalogue.write(domains.forget, domain.id)

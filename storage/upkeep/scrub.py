@@ -14,9 +14,9 @@ from typing import Final
 
 from storage import Storage
 from storage.blobs import OpenBlob
-from storage.catalogue import blobs, domains, holders
+from storage.catalogue import Transaction, blobs, domains, holders
 from storage.catalogue.holders import Holder, Source
-from storage.records import Blob, Domain, Instant
+from storage.records import Blob, Domain, DomainId, Instant, Sha256
 
 PAGE: Final = 500
 VERSIONS: Final = 2_000  # looked at in one query
@@ -121,8 +121,8 @@ async def _damage(storage: Storage, domain: Domain, blob: Blob, plan: Scrub) -> 
     what = await _compare(storage, domain, blob, plan)
     if what is None or touched is None:
         return None
-    if await storage.catalogue.read(blobs.find, domain.id, blob.sha256) is None:
-        return None  # gc, or another check, has removed it meanwhile
+    if await storage.catalogue.read(_changed, domain.id, blob.sha256, touched):
+        return None  # removed, or committed again: what was looked at is not what is there
     named = await storage.catalogue.scan(holders.of_blob, domain.id, blob.sha256, limit=NAMED)
     sources = await storage.catalogue.scan(holders.sources, domain.id, blob.sha256, limit=NAMED)
     return Damage(
@@ -133,6 +133,11 @@ async def _damage(storage: Storage, domain: Domain, blob: Blob, plan: Scrub) -> 
         holders=tuple(named),
         sources=tuple(sources),
     )
+
+
+async def _changed(tx: Transaction, domain: DomainId, sha256: Sha256, touched: Instant) -> bool:
+    present = await blobs.find(tx, domain, sha256)
+    return present is None or await blobs.touched_at(tx, domain, sha256) != touched
 
 
 async def _compare(storage: Storage, domain: Domain, blob: Blob, plan: Scrub) -> str | None:
