@@ -234,7 +234,7 @@ async def held(world: World) -> set[Key]:
 async def test_gc_takes_nothing_that_anybody_was_promised(
     settings: StorageSettings, tmp_path: Path, full: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    count = 20_400 if full else 6_000
+    count = 20_400 if full else 3_600
     path = tmp_path / "entrepot.toml"
     path.write_text(CONFIG.format(path=settings.path, catalogue=settings.catalogue or ""))
     stop = tmp_path / "stop"
