@@ -38,7 +38,7 @@ def lost(sha256: Sha256) -> BlobCorrupt:
     """Bytes that the catalogue has are gone."""
     return BlobCorrupt(
         f"the bytes {sha256} are missing from the blob store; "
-        "`entrepot check --repair` has them fetched anew"
+        "`entrepot check --repair` says what can be fetched anew and what must be published again"
     )
 
 

@@ -86,6 +86,11 @@ async def ingest(depot: Depot, domain: DomainId, source: Source, download: Downl
         await asyncio.sleep(POLL_S)
 
 
+async def forget_done(depot: Depot, domain: DomainId, sha256: Sha256) -> None:
+    """Lets nobody believe any more that these bytes have just been stored."""
+    await depot.catalogue.note(leases.drop, f"download {domain} {sha256}", noted=DONE)
+
+
 def _note(place: str, size: int | None) -> str:
     """What other processes need to follow: where the file grows, and its size in bytes once known."""
     return place if size is None else f"{place} {size}"
@@ -170,8 +175,9 @@ async def store(depot: Depot, domain: DomainId, incoming: IncomingBlob) -> Blob:
         StorageUnavailable: gc does not come to an end.
     """
     for _ in range(ADOPT_TRIES):
+        now = depot.clock()
         blob = await incoming.commit()
-        if await depot.catalogue.write(blobs.adopt, domain, blob, now=depot.clock()):
+        if await depot.catalogue.write(blobs.adopt, domain, blob, now=now):
             return blob
         await asyncio.sleep(POLL_S)
     raise StorageUnavailable(f"the blob {blob.sha256} is being deleted; try again")

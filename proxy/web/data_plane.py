@@ -173,10 +173,7 @@ class DataPlane:
         response = await edge.answer(self.depot, call)
         if missing is not None:
             raise missing
-        if isinstance(response, Lasting):
-            ends = caller.expires_at or ENDLESS
-            response.until = min(response.until, ends) if lasting else PASSING
-        return response
+        return _bounded(response, caller, lasting=lasting)
 
     async def _caller(self, request: Request, domain: str, *, open_to_all: bool) -> Caller:
         """Who asks, and may ask so often."""
@@ -197,6 +194,14 @@ class DataPlane:
             return await self.depot.places.find(domain, repository), None
         except NotFound as problem:
             return nowhere(domain, repository, around, owner=self.admission.account), problem
+
+
+def _bounded(response: Response, caller: Caller, *, lasting: bool) -> Response:
+    """An answer holds no longer than the rights of whoever got it."""
+    if isinstance(response, Lasting):
+        ends = caller.expires_at or ENDLESS
+        response.until = min(response.until, ends) if lasting else PASSING
+    return response
 
 
 @lru_cache(maxsize=8_192)

@@ -1,8 +1,9 @@
 """Blobs: immutable bytes named by their SHA-256, within a domain.
 
 What every store promises, each a test in tests/contracts/: a reader sees all of a blob or nothing;
-committing the same bytes twice is one blob; reading can start anywhere and goes on while others read;
-deleting what is absent is no error; what is not committed disappears; a committed blob survives a power cut.
+committing the same bytes twice is one blob, and makes damaged bytes whole; reading can start anywhere and
+goes on while others read; deleting what is absent is no error; what is not committed disappears; a
+committed blob survives a power cut.
 """
 
 from __future__ import annotations
@@ -117,6 +118,13 @@ class BlobStore(Protocol):
 
     async def delete(self, domain: DomainId, sha256: Sha256) -> None:
         """Removes it; absent already is no error."""
+        ...
+
+    async def quarantine(self, domain: DomainId, sha256: Sha256, facts: bytes) -> str | None:
+        """Moves damaged bytes to where nobody is served from, with facts (JSON) beside them; that place.
+
+        None: they are not there, or they are what their name says, for somebody has committed them again.
+        """
         ...
 
     def list(self, domain: DomainId) -> AsyncIterator[tuple[Sha256, int, Instant]]:

@@ -2,6 +2,7 @@
 
     <root>/<domain id>/ab/cd/<sha256>    committed; read-only, never changed
     <root>/incoming/<name>               being written; its writer holds a lock on it
+    <root>/quarantine/<domain id>/…      damaged, with the facts as JSON beside it; never served, never removed
 
 The order of a commit: write, sync the file, link it to its name, sync the folder. A file that is not
 committed when its writer dies is nobody's: its lock is free, and `sweep` removes it.
@@ -192,8 +193,12 @@ class IncomingFile:
                 self._syncing.result()
             os.fsync(self.descriptor)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):  # the same bytes, committed before
+        try:
             os.link(self.path, target)
+        except (
+            FileExistsError
+        ):  # committed before; these were just verified, those may have decayed
+            self._put_over(target)
         if self._store.durable:
             self._store.sync_folders(target)
 
@@ -203,6 +208,15 @@ def _sync_and_close(descriptor: int) -> None:
         os.fdatasync(descriptor)
     finally:
         os.close(descriptor)
+
+    def _put_over(self, target: Path) -> None:
+        """Lets the name mean this file; whoever reads the other one goes on."""
+        again = self.path.with_name(f"{self.place}-again")
+        os.link(self.path, again)  # the same lock holds: no sweep takes it
+        try:
+            again.replace(target)  # leaves both names if they are one file
+        finally:
+            again.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -302,6 +316,27 @@ class FileBlobStore:
         except OSError as problem:
             raise _unavailable(problem) from problem
 
+    async def quarantine(self, domain: DomainId, sha256: Sha256, facts: bytes) -> str | None:
+        """Moves damaged bytes aside, to `quarantine/<domain id>/<sha256>.<number>`, with facts beside them."""
+        return await asyncio.to_thread(self._set_aside, domain, sha256, facts)
+
+    def _set_aside(self, domain: DomainId, sha256: Sha256, facts: bytes) -> str | None:
+        target = self.path_of(domain, sha256)
+        folder = self.root / "quarantine" / domain
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = folder / f"{sha256}.{uuid.uuid4().hex[:12]}"
+        try:
+            target.rename(aside)
+        except FileNotFoundError:
+            return None
+        if _holds(aside, sha256):
+            with suppress(FileExistsError):
+                os.link(aside, target)
+            aside.unlink()
+            return None
+        aside.with_name(f"{aside.name}.json").write_bytes(facts)
+        return str(aside.relative_to(self.root))
+
     async def list(self, domain: DomainId) -> AsyncIterator[tuple[Sha256, int, Instant]]:
         """Every blob with its size and the time of its commit, folder by folder."""
         base = self.root / domain
@@ -341,6 +376,15 @@ class FileBlobStore:
         """Lets go of the threads."""
         self.threads.shutdown()
         self.syncing.shutdown()
+
+
+def _holds(path: Path, sha256: Sha256) -> bool:
+    """Whether a file can be read, and holds what this digest names."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        return False
 
 
 def _folders(base: Path) -> list[Path]:

@@ -48,3 +48,25 @@ async def find(tx: Transaction, key: str) -> Lease | None:
 async def release(tx: Transaction, key: str, *, owner: str) -> None:
     """Gives the work back, if it is still the owner's."""
     await tx.run("DELETE FROM lease WHERE key = $1 AND owner = $2", key, owner)
+
+
+async def put(tx: Transaction, key: str, *, owner: str, until: Instant, note: str) -> None:
+    """Writes the row, whoever has it: the last one counts."""
+    await tx.run(
+        """
+        INSERT INTO lease (key, owner, until, note)
+        VALUES ($1, $2, $3, $4)
+        ON CONFLICT (key) DO UPDATE
+            SET owner = excluded.owner, until = excluded.until, note = excluded.note""",
+        key,
+        owner,
+        until,
+        note,
+    )
+
+
+async def drop(tx: Transaction, key: str, *, noted: str = "") -> None:
+    """Removes the row, whoever has it, if its note begins like this."""
+    await tx.run(
+        "DELETE FROM lease WHERE key = $1 AND substr(note, 1, $2) = $3", key, len(noted), noted
+    )

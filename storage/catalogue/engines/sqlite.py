@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
@@ -27,7 +27,7 @@ from sqlite_utils.migrations import Migrations
 
 from storage.catalogue import Query, Value
 from storage.catalogue.changes import Changes
-from storage.catalogue.rows import as_kind, migrations, positional, statements
+from storage.catalogue.rows import as_kind, migrations, positional, refuse_newer, statements
 from storage.errors import StorageUnavailable, Vanished
 
 T = TypeVar("T")
@@ -136,7 +136,12 @@ class SqliteCatalogue:
         # It holds the keys that seal tokens and secrets; its -wal and -shm files get the same mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._changes = Changes(path.with_name("catalogue.changes"))
-        self._migrate()
+        try:
+            self._migrate()
+        except BaseException:
+            self._changes.close()
+            os.close(self._lock)
+            raise
         self._reader = self._connect(query_only=True)
         self._watcher = self._connect(query_only=True)
         self._scanners = ThreadPoolExecutor(SCANNERS, thread_name_prefix="catalogue-scan")
@@ -196,6 +201,10 @@ class SqliteCatalogue:
             self._stamp += 1
         self._unchanged, self._look_at = number, now_s + LOOK_S
         return self._stamp
+
+    async def snapshot(self, target: Path) -> None:
+        """Copies the file by SQLite's online backup, in one step: no writer waits, none makes it begin again."""
+        await asyncio.to_thread(self._copy_to, target)
 
     async def check(self) -> None:
         """Reads the schema."""
@@ -320,6 +329,19 @@ class SqliteCatalogue:
         connection.execute("RELEASE one_write")
         return result, None
 
+    def _copy_to(self, target: Path) -> None:
+        os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        source = self._connect(query_only=True)
+        try:
+            with closing(sqlite3.connect(target, isolation_level=None)) as copy:
+                source.backup(copy)
+                copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
+                copy.execute("DELETE FROM lease")  # nobody works on the copy
+        except sqlite3.Error as problem:
+            raise StorageUnavailable(f"the catalogue cannot be copied: {problem}") from problem
+        finally:
+            source.close()
+
     def _connect(self, *, query_only: bool = False) -> sqlite3.Connection:
         try:
             connection = sqlite3.connect(
@@ -341,7 +363,9 @@ class SqliteCatalogue:
         try:
             connection = self._connect()
             try:
-                _known_migrations().apply(sqlite_utils.Database(connection))
+                database, known = sqlite_utils.Database(connection), _known_migrations()
+                refuse_newer(migration.name for migration in known.applied(database))
+                known.apply(database)
             finally:
                 connection.close()
         finally:
