@@ -202,13 +202,6 @@ class IncomingFile:
         if self._store.durable:
             self._store.sync_folders(target)
 
-
-def _sync_and_close(descriptor: int) -> None:
-    try:
-        os.fdatasync(descriptor)
-    finally:
-        os.close(descriptor)
-
     def _put_over(self, target: Path) -> None:
         """Lets the name mean this file; whoever reads the other one goes on."""
         again = self.path.with_name(f"{self.place}-again")
@@ -217,6 +210,13 @@ def _sync_and_close(descriptor: int) -> None:
             again.replace(target)  # leaves both names if they are one file
         finally:
             again.unlink(missing_ok=True)
+
+
+def _sync_and_close(descriptor: int) -> None:
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:
