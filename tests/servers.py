@@ -11,7 +11,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import Message
@@ -65,14 +64,6 @@ class Reply:
 
 def lower(headers: Message) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    """Whether it holds, at the latest in a few seconds: some work goes on after the answer."""
-    deadline = time.monotonic() + 5
-    while not (held := holds()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return held
 
 
 @dataclass

@@ -17,6 +17,7 @@ from proxy.flows.ingest import ADOPT_TRIES, POLL_S
 from proxy.flows.look import look
 from proxy.flows.places import Place
 from proxy.rules.origins import Reach, Unknown, first_controls, refuse_publish, refuse_reachable
+from proxy.rules.resolution import Walk
 from storage.blobs import IncomingBlob
 from storage.catalogue import (
     Transaction,
@@ -118,11 +119,9 @@ async def _reach(depot: Depot, place: Place, ref: PackageRef) -> Reach:
     key_of = depot.formats[ref.format].version_key
     found: dict[str, str] = {}
     public: str | None = None
-    for stop in view.walk.stops:
-        if stop.repository != view.walk.requested:
-            held = await depot.catalogue.scan(versions.of_package, stop.repository.id, ref)
-            for row in held:
-                found.setdefault(row.version_key, f"the repository {stop.repository.name}")
+    for repository, held in (await depot.catalogue.scan(_held_upstream, view.walk, ref)).items():
+        for row in held:
+            found.setdefault(row.version_key, f"the repository {repository}")
     for name, answer in view.consulted.items():
         via = depot.connections[name]
         index = await indexes.load(depot, place.domain.id, via, ref, answer.state)
@@ -132,6 +131,16 @@ async def _reach(depot: Depot, place: Place, ref: PackageRef) -> Reach:
                 found.setdefault(key_of(version), name)
     unknown = next((str(problem) for problem in view.failed.values()), None)
     return Reach(versions=found, public=public, unknown=unknown)
+
+
+async def _held_upstream(
+    tx: Transaction, walk: Walk, ref: PackageRef
+) -> dict[str, list[versions.VersionRow]]:
+    return {
+        stop.repository.name: await versions.of_package(tx, stop.repository.id, ref)
+        for stop in walk.stops
+        if stop.repository != walk.requested
+    }
 
 
 async def host(

@@ -150,10 +150,6 @@ async def _fetch(job: _Job, incoming: IncomingBlob) -> Blob:
     blob = await incoming.finish()
     _verify(via, asset, blob)
     await store(depot, job.domain, incoming)
-    depot.background.start(
-        keep_sidecars(depot, job.domain, asset.name, job.source.format, blob.sha256),
-        name="sidecars",
-    )
     return blob
 
 

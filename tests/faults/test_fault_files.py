@@ -29,8 +29,9 @@ FAULTS: list[tuple[str, Fault, set[int], set[int], str]] = [
     ("drips its head", up.drip_head, {504}, {504}, "did not answer in time"),
     ("stalls", up.stall, {504}, {CUT}, "it stalled"),
     ("resets", up.reset, {503}, {503}, "could not be asked"),
-    ("resets midway", up.reset_midway, {503}, {CUT}, "broke off after"),
-    ("ends early", up.truncate, {503}, {CUT}, "broke off after"),
+    # An end that is read together with the bytes before it is told in place of them.
+    ("resets midway", up.reset_midway, {503}, {CUT, 503}, "broke off after"),
+    ("ends early", up.truncate, {503}, {CUT, 503}, "broke off after"),
     ("ends without a last chunk", up.truncate_chunked, {503}, {CUT, 503}, "broke off after"),
     ("sends a broken chunk", up.broken_chunk, {503}, {503}, "could not be asked"),
     ("claims more than it sends", up.claims(lambda n: n + 10), {502, 503}, {CUT, 502, 503}, "bytes"),

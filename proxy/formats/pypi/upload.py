@@ -147,7 +147,7 @@ async def _keep(depot: Depot, call: Call, received: _Received, incoming: Incomin
     documents: list[tuple[str, bytes]] = []
     core_metadata: bool | dict[str, str] = False
     if received.file_name.endswith(".whl"):
-        documents.append(("metadata", received.metadata))
+        # It is read out of the wheel when somebody asks: a file and a row less to make durable.
         core_metadata = {"sha256": hashlib.sha256(received.metadata).hexdigest()}
     if received.provenance is not None:
         documents.append(("provenance", received.provenance))
