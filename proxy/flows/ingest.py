@@ -114,8 +114,9 @@ async def _fetch_leased(job: _Job, incoming: IncomingBlob) -> Blob:
     finally:
         job.download.source = None  # its file is closed soon; followers go on with the stored bytes
     renewal.cancel()
-    # Whoever follows in another process reads the digest here; gc removes the row.
-    await job.take(place, note=f"{DONE}{blob.sha256}")
+    # Whoever follows in another process reads the digest here; gc removes the row. Nobody here waits for it.
+    told = job.take(place, note=f"{DONE}{blob.sha256}")
+    depot.background.start(told, name="tell of stored bytes")
     return blob
 
 
@@ -167,13 +168,15 @@ def _verify(via: Connection, asset: Asset, blob: Blob) -> None:
 async def store(depot: Depot, domain: DomainId, incoming: IncomingBlob) -> Blob:
     """Commits bytes, then writes their row; waits while gc deletes the same bytes.
 
+    A power cut may forget the row, and gc finds the bytes; what is durable and refers to it makes it so.
+
     Raises:
         StorageUnavailable: gc does not come to an end.
     """
     for _ in range(ADOPT_TRIES):
         now = depot.clock()
         blob = await incoming.commit()
-        if await depot.catalogue.write(blobs.adopt, domain, blob, now=now):
+        if await depot.catalogue.note(blobs.adopt, domain, blob, now=now):
             return blob
         await asyncio.sleep(POLL_S)
     raise StorageUnavailable(f"the blob {blob.sha256} is being deleted; try again")
