@@ -184,6 +184,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._open = 0
         self._since = self.guard.soon
 
+    def end_unread(self) -> None:
+        """The client has taken nothing of its answer for too long."""
+        self._cut("answer")
+
     # What the guard calls
 
     def look(self, now: float) -> None:

@@ -22,7 +22,7 @@ from proxy.web.finished import Finished, FinishedAnswers
 from proxy.web.guarded import GuardedProtocol
 from proxy.web.heads import Key, key_of, only_tag, single
 from proxy.web.traces import new_request_id, served
-from proxy.web.zerocopy import EXTENSION, ZeroCopyCycle
+from proxy.web.zerocopy import EXTENSION, Patience, ZeroCopyCycle
 from storage.catalogue import Catalogue
 
 PREFIX: Final = b"/d/"
@@ -70,7 +70,8 @@ class FastProtocol(GuardedProtocol):
         self._begun += 1
         super().on_message_begin()
         if self.scheme == "http":  # what TLS sends has to pass through it
-            self.scope["extensions"] = {EXTENSION: {}}
+            patience = Patience(self.guard.bounds.answer_s, self.end_unread)
+            self.scope["extensions"] = {EXTENSION: {"patience": patience}}
 
     def on_headers_complete(self) -> None:
         """Answers at once, or lets uvicorn go on."""

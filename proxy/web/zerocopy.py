@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 EXTENSION: Final = "http.response.zerocopysend"
 BLOCK: Final = 1 << 20  # bytes of one call, so that the others on the loop get their turn
-STALL_S: Final = 60.0  # for which a reader may take nothing
 _NO_WAIT: Final = getattr(os, "RWF_NOWAIT", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """What the server tells the extension: how long a reader may take nothing, and who ends it then."""
+
+    seconds: float
+    end: Callable[[], None]
 
 
 class ZeroCopyCycle(RequestResponseCycle):
@@ -33,32 +41,32 @@ class ZeroCopyCycle(RequestResponseCycle):
             return
         sent = 0
         if self.scope["method"] != "HEAD":
-            await self._drained()
-            sent = await send_span(
-                self.transport,
-                message["file"],
-                message["offset"],
-                message["count"],
-            )
+            extensions: dict[str, Any] = self.scope["extensions"]  # what ours says is ours
+            patience: Patience = extensions[EXTENSION]["patience"]
+            await self._drained(patience.seconds)
+            span = message["file"], message["offset"], message["count"]
+            sent = await send_span(self.transport, *span, patience=patience)
         self.expected_content_length -= sent
         if not message.get("more_body", False):
             await super().send({"type": "http.response.body", "body": b""})
 
-    async def _drained(self) -> None:
+    async def _drained(self, patience_s: float) -> None:
         """Returns when all that was written before, the head at least, is the kernel's."""
         if not self.transport.get_write_buffer_size():
             return
         low, high = self.transport.get_write_buffer_limits()
         self.transport.set_write_buffer_limits(high=0)
         try:
-            async with asyncio.timeout(STALL_S):
+            async with asyncio.timeout(patience_s):
                 while self.transport.get_write_buffer_size() and not self.disconnected:
                     await (self.flow.drain() if self.flow.write_paused else asyncio.sleep(0))
         finally:
             self.transport.set_write_buffer_limits(high=high, low=low)
 
 
-async def send_span(transport: asyncio.Transport, file: int, offset: int, count: int) -> int:
+async def send_span(
+    transport: asyncio.Transport, file: int, offset: int, count: int, *, patience: Patience
+) -> int:
     """Sends this many bytes of a file; how many it were.
 
     Raises:
@@ -72,12 +80,15 @@ async def send_span(transport: asyncio.Transport, file: int, offset: int, count:
             try:
                 sent = await _send_block(target, source, offset, min(BLOCK, end - offset))
             except BlockingIOError:
-                await _writable(target)
+                await _writable(target, patience.seconds)
                 continue
             if not sent:
                 raise EOFError("the file is shorter than it was")
             offset += sent
             await asyncio.sleep(0)
+    except TimeoutError:
+        patience.end()
+        raise
     except OSError:
         transport.abort()
         raise
@@ -113,11 +124,11 @@ def _is_at_hand(source: int, offset: int) -> bool:
         return False
 
 
-async def _writable(target: int) -> None:
+async def _writable(target: int, patience_s: float) -> None:
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     with _watching(loop, target, ready):
-        async with asyncio.timeout(STALL_S):
+        async with asyncio.timeout(patience_s):
             await ready.wait()
 
 
