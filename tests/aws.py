@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
+from weakref import WeakSet
 
 import boto3
 from botocore.auth import SigV4Auth
@@ -23,7 +24,7 @@ OTHER = "444455556666"
 
 def client(server: Entrepot, key: tuple[str, str] = ADMIN, **settings: Any) -> Any:
     """boto3's client for CodeArtifact; the endpoint alone is set."""
-    return boto3.client(
+    made = boto3.client(
         "codeartifact",
         endpoint_url=server.url,
         region_name="us-east-1",
@@ -31,6 +32,17 @@ def client(server: Entrepot, key: tuple[str, str] = ADMIN, **settings: Any) -> A
         aws_secret_access_key=key[1],
         config=Config(retries={"max_attempts": 0}, **settings),
     )
+    _clients.add(made)
+    return made
+
+
+_clients: WeakSet[Any] = WeakSet()
+
+
+def close_connections() -> None:
+    """Closes what clients keep open; they can be used again."""
+    for one in list(_clients):
+        one.close()
 
 
 @dataclass

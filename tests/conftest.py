@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import aws
 import pytest
 from servers import CONFIG, Entrepot, free_port
 from standins import Registry, Server
@@ -21,6 +22,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def full(request: pytest.FixtureRequest) -> bool:
     """Whether suites run in full and not as a sample."""
     return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture(autouse=True)
+def _closed_connections() -> Iterator[None]:
+    yield
+    aws.close_connections()
 
 
 @pytest.fixture
