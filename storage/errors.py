@@ -19,6 +19,10 @@ class StorageError(Exception):
 class StorageUnavailable(StorageError):
     """The catalogue or the blob store does not answer, is full or is read-only."""
 
+    def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s  # when asking again may help, if that is known
+
 
 class Vanished(StorageError):
     """What a change refers to, a repository for example, has been deleted since it was looked up."""

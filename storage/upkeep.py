@@ -66,7 +66,7 @@ async def _forget_damaged(tx: Transaction, domain: DomainId, sha256: Sha256) -> 
 
 async def _damage(storage: Storage, domain: DomainId, blob: Blob) -> str | None:
     try:
-        opened = storage.blobs.open(domain, blob.sha256)
+        opened = await storage.blobs.open(domain, blob.sha256, original=True)
     except FileNotFoundError:
         return "is missing"
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import BinaryIO, Final, cast
+from typing import Final
 
 from proxy.errors import UpstreamCorrupt, UpstreamUnavailable
 from proxy.flows.depot import Depot
@@ -133,7 +133,7 @@ async def _fetch(job: _Job, incoming: IncomingBlob) -> Blob:
     blob = await incoming.finish()
     _verify(via, asset, blob)
     await store(depot, job.domain, incoming)
-    await _keep_sidecars(depot, job.domain, job.source, blob)
+    await _keep_sidecars(depot, job.domain, job.source, incoming)
     return blob
 
 
@@ -169,14 +169,14 @@ async def store_bytes(depot: Depot, domain: DomainId, content: bytes) -> Blob:
         return await store(depot, domain, incoming)
 
 
-async def _keep_sidecars(depot: Depot, domain: DomainId, source: Source, blob: Blob) -> None:
-    path = depot.blobs.path(domain, blob.sha256)
-    if path is None:
-        return
+async def _keep_sidecars(
+    depot: Depot, domain: DomainId, source: Source, incoming: IncomingBlob
+) -> None:
+    blob = await incoming.finish()
 
     def read() -> dict[str, bytes]:
-        with path.open("rb") as file:
-            return depot.formats[source.format].sidecars(source.asset.name, cast("BinaryIO", file))
+        with incoming.file() as file:
+            return depot.formats[source.format].sidecars(source.asset.name, file)
 
     for kind, document in (await asyncio.to_thread(read)).items():
         kept = await store_bytes(depot, domain, document)

@@ -77,7 +77,7 @@ async def answer_stored(
     found = headers(asset, media_type)
     if not_modified(request, found):
         return Response(status_code=304, headers=found)
-    blob = depot.open_stored(domain, Sha256(asset.digests["sha256"]))
+    blob = await depot.open_stored(domain, Sha256(asset.digests["sha256"]))
     with ExitStack() as opened:
         opened.callback(blob.close)
         size = blob.size

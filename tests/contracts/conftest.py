@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from postgres import Postgres
+from s3 import SeaweedFS
 from stores import make_domain
 
 from storage import Storage, open_storage
@@ -20,6 +21,21 @@ def postgres() -> Iterator[Callable[[], Postgres]]:
     def server() -> Postgres:
         if not started:
             started.append(Postgres.start())
+        return started[0]
+
+    yield server
+    for one in started:
+        one.stop()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Callable[[], SeaweedFS]]:
+    """The session's S3, started when it is first asked for."""
+    started: list[SeaweedFS] = []
+
+    def server() -> SeaweedFS:
+        if not started:
+            started.append(SeaweedFS.start())
         return started[0]
 
     yield server
