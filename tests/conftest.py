@@ -4,8 +4,40 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from postgres import Postgres
+from s3 import SeaweedFS
 from servers import CONFIG, Entrepot, free_port
 from standins import Registry, Server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Callable[[], Postgres]]:
+    """The session's PostgreSQL, started when it is first asked for."""
+    started: list[Postgres] = []
+
+    def server() -> Postgres:
+        if not started:
+            started.append(Postgres.start())
+        return started[0]
+
+    yield server
+    for one in started:
+        one.stop()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Callable[[], SeaweedFS]]:
+    """The session's S3, started when it is first asked for."""
+    started: list[SeaweedFS] = []
+
+    def server() -> SeaweedFS:
+        if not started:
+            started.append(SeaweedFS.start())
+        return started[0]
+
+    yield server
+    for one in started:
+        one.stop()
 
 
 @pytest.fixture
