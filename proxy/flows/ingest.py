@@ -97,7 +97,10 @@ async def _fetch_leased(job: _Job, incoming: IncomingBlob) -> Blob:
     async def renew() -> None:
         while True:
             await asyncio.sleep(RENEW_S)
-            await job.take(place, note=_note(place, job.download.size))
+            try:
+                await job.take(place, note=_note(place, job.download.size))
+            except StorageUnavailable as problem:  # there is time for two more tries
+                log.warning("lease.unrenewed", extra={"reason": str(problem)})
 
     renewal = depot.background.start(renew(), name="renew a lease")
     try:

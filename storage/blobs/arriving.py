@@ -124,7 +124,7 @@ class Filling:
             log.warning("cache.unwritable", extra={"reason": str(problem)})
         finally:
             if not self.verified and self.failure is None:
-                self.failure = StorageUnavailable("the server is stopping; ask again")
+                self.failure = StorageUnavailable("the cache was not filled; ask again")
             self._wake()
 
     def reader(self) -> FillingReader:
@@ -146,6 +146,7 @@ class FillingReader:
     def __init__(self, filling: Filling) -> None:
         self._filling = filling
         self._file = OpenFile(os.dup(filling.spool.descriptor))
+        self._past = ObjectReader(filling.objects, filling.key, filling.size)
 
     @property
     def size(self) -> int:
@@ -161,17 +162,21 @@ class FillingReader:
         filling = self._filling
         end = min(offset + length, filling.size)
         if not self._has(end) and offset > filling.spool.size + FAR:
-            distant = ObjectReader(filling.objects, filling.key, filling.size)
-            return await distant.read(offset, length)
+            return await self._past.read(offset, length)
         while not self._has(end):
-            if filling.failure is not None:
+            if isinstance(filling.failure, BlobCorrupt):
                 raise filling.failure
+            if (
+                filling.failure is not None
+            ):  # a full disk, a broken answer: once more, past the cache
+                return await self._past.read(offset, length)
             await filling.progressed()
         return await self._file.read(offset, max(end - offset, 0))
 
     def close(self) -> None:
         """Lets go; the filling goes on."""
         self._file.close()
+        self._past.close()
 
     def _has(self, end: int) -> bool:
         return self._filling.verified or end <= min(

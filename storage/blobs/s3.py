@@ -28,6 +28,7 @@ from storage.blobs.cache import BlobCache
 from storage.blobs.multiparts import abort_abandoned
 from storage.blobs.objects import PART, Found, Objects
 from storage.blobs.spool import DIGEST, OpenFile, Spool, SpoolFolder, unavailable, verify_names
+from storage.errors import StorageUnavailable
 from storage.records import Blob, DomainId, Instant, Sha256
 from storage.settings import S3Settings
 
@@ -67,6 +68,7 @@ class S3BlobStore:
                 self._cache = BlobCache(folder / "blobs", settings.cache_bytes)
             except OSError as problem:
                 raise unavailable(problem) from problem
+        self._uploads: dict[str, asyncio.Event] = {}
         self._fillings: dict[str, Filling] = {}
         self._filling_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -84,15 +86,28 @@ class S3BlobStore:
 
     async def upload(self, domain: DomainId, blob: Blob, source: Path) -> None:
         """Makes the object of a complete file, unless it is there."""
-        key = _key(domain, blob.sha256)
-        # A question is cheaper than the parts of an upload that comes second.
-        if blob.size <= PART or await self._objects.size(key) != blob.size:
-            await self._objects.put_once(key, source, blob.size)
+        await self._put_once(_key(domain, blob.sha256), blob.size, source)
         if self._cache is not None:
             try:
                 await asyncio.to_thread(self._cache.adopt, source, domain, blob.sha256)
             except OSError as problem:  # the blob is stored: it is not hot, that is all
                 log.warning("cache.unwritable", extra={"reason": str(problem)})
+
+    async def _put_once(self, key: str, size: int, source: Path) -> None:
+        """One upload of a key at a time: stores are slow to say who of several came first."""
+        second = False
+        while (other := self._uploads.get(key)) is not None:
+            second = True
+            await other.wait()
+        done = self._uploads[key] = asyncio.Event()
+        try:
+            # A question is cheaper than the parts of an upload that comes second.
+            if (size > PART or second) and await self._objects.size(key) == size:
+                return
+            await self._objects.put_once(key, source, size)
+        finally:
+            del self._uploads[key]
+            done.set()
 
     async def open(self, domain: DomainId, sha256: Sha256, *, original: bool = False) -> OpenBlob:
         """The blob, for reading: out of the cache, on its way there, or past it."""
@@ -118,10 +133,15 @@ class S3BlobStore:
         self, found: Found, cache: BlobCache, domain: DomainId, sha256: Sha256
     ) -> Filling | None:
         """Begins to bring a blob into the cache; None if it is too large, or too much is on its way."""
-        if found.size > cache.largest or self._filling_bytes + found.size > cache.limit_bytes:
+        if found.size > cache.largest or self._filling_bytes + found.size > cache.limit_bytes // 2:
             return None
         key = _key(domain, sha256)
-        filling = Filling(self._objects, key, found.size, Spool(self.spools, frozenset()))
+        try:
+            spool = Spool(self.spools, frozenset())
+        except StorageUnavailable as problem:  # the disk of the cache: there is a way past it
+            log.warning("cache.unwritable", extra={"reason": str(problem)})
+            return None
+        filling = Filling(self._objects, key, found.size, spool)
 
         async def work() -> None:
             try:
