@@ -191,10 +191,18 @@ class Objects:
                 made = Instant(int(meta["last_modified"].timestamp() * 1_000_000))
                 yield name, int(meta["size"]), made
 
-    async def signed_url(self, key: str) -> str:
-        """Where the object can be had for a minute."""
-        async with self._asked():
+    async def signed_url(self, key: str) -> str | None:
+        """Where the object can be had for a minute; None while the store does not answer.
+
+        Signing asks the store nothing, so that its success tells nothing to the circuit.
+        """
+        if not self.circuit.closed:
+            return None
+        try:
             return await obstore.sign_async(self._store, "GET", key, timedelta(seconds=SIGNED_S))
+        except (BaseError, OSError) as problem:
+            log.warning("objects.unsigned", extra={"reason": str(problem)})
+            return None
 
     async def probe(self, key: str) -> None:
         """Writes and removes an object, whatever the circuit says: a success closes it."""

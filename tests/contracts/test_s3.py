@@ -260,7 +260,8 @@ async def test_an_upload_that_was_abandoned_is_aborted_after_a_day(
 async def test_a_store_that_does_not_answer_is_left_alone_and_found_again(tmp_path: Path) -> None:
     server = SeaweedFS.start()
     try:
-        async with opened(server.url(), tmp_path, server.settings(cache_bytes=64 * MIB)) as store:
+        settings = server.settings(cache_bytes=64 * MIB, redirect_bytes=1)
+        async with opened(server.url(), tmp_path, settings) as store:
             sha256 = await put(store, BYTES)
             server.kill()
             absent = Sha256("0" * 64)
@@ -278,6 +279,7 @@ async def test_a_store_that_does_not_answer_is_left_alone_and_found_again(tmp_pa
             with pytest.raises(StorageUnavailable):
                 await put(store, b"new")
             assert await get(store, sha256) == BYTES  # what is hot is served
+            assert await store.signed_url(DOMAIN, sha256, size=len(BYTES)) is None
             with pytest.raises(StorageUnavailable):
                 await store.check()
 
