@@ -2,10 +2,10 @@
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help check format lint types layers test lock
+.PHONY: help check format lint types layers test bench-smoke lock
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 check: lint types layers test ## everything CI checks
 
@@ -26,9 +26,14 @@ layers: ## who may import whom
 test: ## all tests
 	$(PYTHON) -m pytest
 
+bench-smoke: ## hot answers beside nginx, in less than a minute; needs nginx and wrk
+	PATH="$(CURDIR)/.venv/bin:$$PATH" $(PYTHON) benchmarks smoke
+
 LOCK := $(PYTHON) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links --all-extras pyproject.toml
 
 lock: ## pin what pyproject.toml asks for
 	$(LOCK) -o requirements.lock
 	$(LOCK) --group test -o requirements-test.lock
+	printf 'hatchling>=1.33\n' | $(PYTHON) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --no-emit-find-links --no-annotate -o requirements-build.lock -

@@ -27,7 +27,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests/api")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from scenario import requests  # noqa: E402
 

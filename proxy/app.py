@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +22,7 @@ from proxy.auth.principals import AccessKey, Configured, Principals
 from proxy.config import Config, from_environment, policy_of, storage_settings
 from proxy.flows.background import Background
 from proxy.flows.declare import declare_domain
-from proxy.flows.depot import Depot, system_clock
+from proxy.flows.depot import Clock, Depot, system_clock
 from proxy.flows.downloads import Downloads
 from proxy.flows.indexes import IndexCache
 from proxy.flows.pages import PageCache
@@ -28,20 +30,37 @@ from proxy.flows.places import Places
 from proxy.flows.stored import StoredAssets
 from proxy.format import Connection
 from proxy.formats import FORMATS, INSTALLED
-from proxy.observe import configure
+from proxy.logs import configure
 from proxy.rules.freshness import Limits
 from proxy.rules.permissions import ADMINISTRATOR
 from proxy.rules.resolution import OriginGuard
 from proxy.upstream import defaults
 from proxy.upstream.client import UpstreamClient, UpstreamLimits
-from proxy.web import probes, protocol
+from proxy.web import probes, protocol, tls
 from proxy.web.admission import Admission
 from proxy.web.data_plane import DataPlane
 from proxy.web.finished import FinishedAnswers
-from storage import open_storage
+from proxy.web.forwarded import TrustedProxies
+from proxy.web.guard import STATE as GUARD
+from proxy.web.guard import Bounds, Guard
+from proxy.web.rates import rates_of
+from storage import Storage, open_storage
+from storage.settings import StorageSettings
 
 SCRATCH_AGE_S: Final = 86_400
-WORKER_CONFIG: Final = "_ENTREPOT_WORKER_CONFIG"  # how a worker process learns the configuration
+OWN_FILES: Final = 128  # the catalogue's connections, listening sockets, libraries
+WORKER_CONFIG: Final = "_ENTREPOT_WORKER_CONFIG"  # the file with the configuration of workers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapters:
+    """What an application stands on besides its configuration."""
+
+    open_storage: Callable[[StorageSettings], Awaitable[Storage]] = open_storage
+    clock: Clock = system_clock
+
+
+REAL: Final = Adapters()
 
 
 def connections_of(config: Config) -> dict[str, Connection]:
@@ -89,6 +108,32 @@ def admission_of(config: Config, depot: Depot) -> Admission:
     )
 
 
+def guard_of(config: Config) -> Guard:
+    """What connections and requests may cost this process."""
+    limits = config.limits
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # A connection may need a file or a connection to a registry besides its own.
+    connections = max(1, min(limits.connections, (files - OWN_FILES) * 3 // 4))
+    return Guard(
+        Bounds(
+            connections=connections,
+            connections_per_address=limits.connections_per_address or (connections + 1) // 2,
+            header_s=limits.header_s,
+            body_s=limits.body_s,
+            answer_s=limits.answer_s,
+            idle_s=limits.idle_s,
+        ),
+        trusted=TrustedProxies(config.server.trusted_proxies),
+        rates=rates_of(
+            per_s=limits.requests_per_s,
+            burst=limits.burst,
+            address_per_s=limits.address_requests_per_s,
+            address_burst=limits.address_burst,
+            workers=config.server.workers,
+        ),
+    )
+
+
 def scratch_of(folder: Path) -> Path:
     """The folder for what requests spool; what dead processes left in it goes after a day."""
     scratch = folder / "scratch"
@@ -101,9 +146,9 @@ def scratch_of(folder: Path) -> Path:
 
 
 @asynccontextmanager
-async def open_depot(config: Config) -> AsyncIterator[Depot]:
+async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator[Depot]:
     """Everything that requests need, opened in order and closed in reverse."""
-    storage = await open_storage(storage_settings(config))
+    storage = await adapters.open_storage(storage_settings(config))
     try:
         await storage.blobs.sweep()
         for domain in config.domains:
@@ -112,7 +157,7 @@ async def open_depot(config: Config) -> AsyncIterator[Depot]:
                 domain.name,
                 config.server.account,
                 domain.repositories,
-                now=system_clock(),
+                now=adapters.clock(),
             )
         async with UpstreamClient(limits_of(config)) as upstream, Background() as background:
             yield Depot(
@@ -134,14 +179,14 @@ async def open_depot(config: Config) -> AsyncIterator[Depot]:
                 indexes=IndexCache(config.cache.pages_bytes // 2),
                 pages=PageCache(config.cache.pages_bytes // 4),
                 stored=StoredAssets(storage.catalogue),
-                clock=system_clock,
+                clock=adapters.clock,
                 process=str(uuid.uuid4()),
             )
     finally:
         await storage.close()
 
 
-def create_app(config: Config) -> ASGIApp:
+def create_app(config: Config, adapters: Adapters = REAL) -> ASGIApp:
     """The ASGI application; its lifespan opens and closes the depot."""
     control_plane = ControlPlane(
         Server(
@@ -152,15 +197,27 @@ def create_app(config: Config) -> ASGIApp:
     )
     data_plane = DataPlane(INSTALLED, public_url=config.public_url, region=config.server.region)
 
+    guard = guard_of(config)
+    data_plane.rates = control_plane.rates = guard.rates
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, object]]:
-        async with open_depot(config) as depot:
+        async with open_depot(config, adapters) as depot:
             data_plane.depot = depot
             data_plane.admission = admission_of(config, depot)
             control_plane.depot, control_plane.admission = depot, data_plane.admission
             finished = FinishedAnswers(config.cache.pages_bytes // 4, depot.clock)
             data_plane.finished = finished
-            yield {protocol.STATE: finished, protocol.CATALOGUE: depot.catalogue}
+            depot.background.start(probes.keep_telling(depot), name="tell")
+            guard.start()
+            async with tls.renewing(config.server.tls_cert, config.server.tls_key):
+                yield {
+                    protocol.STATE: finished,
+                    protocol.CATALOGUE: depot.catalogue,
+                    GUARD: guard,
+                }
+            guard.stop()
+            probes.tell(depot)
             data_plane.depot = control_plane.depot = None
 
     others = Starlette(routes=probes.routes(lambda: data_plane.depot), lifespan=lifespan)
@@ -178,7 +235,7 @@ def create_app(config: Config) -> ASGIApp:
 
 
 def create_app_from_environment() -> ASGIApp:
-    """The application of a worker process: its parent has put the configuration into the environment."""
-    config = from_environment(os.environ[WORKER_CONFIG])
+    """The application of a worker process: its parent has put the configuration into a file."""
+    config = from_environment(Path(os.environ[WORKER_CONFIG]).read_text(encoding="utf-8"))
     configure(config.log.format, config.log.level)
     return create_app(config)

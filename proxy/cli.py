@@ -12,6 +12,7 @@ from proxy.auth import admin_key
 from proxy.cli_access import credential, token
 from proxy.cli_config import config_option, load_config
 from proxy.cli_packages import explain, yank
+from proxy.cli_upkeep import backup, check, gc, restore
 from proxy.config import (
     Config,
     Credential,
@@ -20,16 +21,28 @@ from proxy.config import (
     storage_settings,
     with_credential,
 )
+from storage import open_storage
+from storage.errors import StorageError
 
-GRACE_S = 3600  # a blob that nothing refers to yet may be part of a publish in progress
+
+class _Commands(click.Group):
+    """The commands; a store that cannot be used ends each of them with one line and 2."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except StorageError as problem:
+            click.echo(str(problem), err=True)
+            sys.exit(2)
 
 
-@click.group()
+@click.group(cls=_Commands)
 def main() -> None:
     """entrepot: a self-hosted package repository proxy."""
 
 
-for command in (token, credential, explain, yank):
+for command in (token, credential, explain, yank, check, gc, backup, restore):
     main.add_command(command)
 
 
@@ -40,12 +53,14 @@ for command in (token, credential, explain, yank):
 @click.option("--workers", type=int, help="How many processes.")
 def serve(path: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
     """Run the server in the foreground."""
-    from proxy.observe import configure  # noqa: PLC0415
+    from proxy.logs import configure  # noqa: PLC0415
     from proxy.serving import serve as run  # noqa: PLC0415 - other commands need no server
+    from proxy.web.tls import BadPair  # noqa: PLC0415
 
     config = load_config(path, host=host, port=port, workers=workers)
     if is_embedded(path):
         config = _with_administrator(config)
+    asyncio.run(_try_storage(config))
     configure(config.log.format, config.log.level)
     click.echo(f"entrepot serves {config.public_url}", err=True)
     for domain in config.domains:
@@ -57,7 +72,16 @@ def serve(path: Path | None, host: str | None, port: int | None, workers: int | 
                 f"  {place}: npm install --registry {base}/npm/{repository.name}/ …",
                 err=True,
             )
-    run(config)
+    try:
+        run(config)
+    except BadPair as problem:
+        click.echo(f"server.tls_cert, server.tls_key: {problem}", err=True)
+        sys.exit(2)
+
+
+async def _try_storage(config: Config) -> None:
+    """Opens the store once, so that one that cannot be used is told in one line and not by every worker."""
+    await (await open_storage(storage_settings(config))).close()
 
 
 def _with_administrator(config: Config) -> Config:
@@ -76,49 +100,3 @@ def _with_administrator(config: Config) -> Config:
         admin=True,
     )
     return with_credential(config, administrator)
-
-
-@main.command()
-@config_option
-@click.option("--repair", is_flag=True, help="Remove damaged blobs, so that they are fetched anew.")
-def check(path: Path | None, *, repair: bool) -> None:
-    """Verify the catalogue against the blobs; 1 with a line per fault."""
-    faults = asyncio.run(_check(load_config(path), repair=repair))
-    for fault in faults:
-        click.echo(fault)
-    sys.exit(1 if faults else 0)
-
-
-async def _check(config: Config, *, repair: bool) -> list[str]:
-    from storage import open_storage, upkeep  # noqa: PLC0415
-
-    storage = await open_storage(storage_settings(config))
-    try:
-        return [str(fault) for fault in await upkeep.check(storage, repair=repair)]
-    finally:
-        await storage.close()
-
-
-@main.command()
-@config_option
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
-def gc(path: Path | None, *, dry_run: bool) -> None:
-    """Remove blobs that nothing refers to; safe beside a running server."""
-    click.echo(asyncio.run(_collect(load_config(path), dry_run=dry_run)))
-
-
-async def _collect(config: Config, *, dry_run: bool) -> str:
-    from proxy.flows.depot import system_clock  # noqa: PLC0415
-    from storage import open_storage, upkeep  # noqa: PLC0415
-
-    storage = await open_storage(storage_settings(config))
-    try:
-        found = await upkeep.collect_garbage(
-            storage, dry_run=dry_run, grace_s=GRACE_S, now=system_clock()
-        )
-    finally:
-        await storage.close()
-    verb = "would remove" if dry_run else "removed"
-    return (
-        f"{verb} {found.blobs} blobs of {found.size_bytes} bytes, {found.abandoned} abandoned files"
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ def complaints(config: Config) -> Iterator[Complaint]:
     """Everything that is wrong although each value alone is well-formed, in the order of the tree."""
     yield from _numbers(config)
     yield from _addresses(config)
+    yield from _transport(config)
     yield from _storage(config)
     yield from _credentials(config)
     yield from _connections(config)
@@ -38,7 +40,7 @@ def complaints(config: Config) -> Iterator[Complaint]:
 
 def _numbers(config: Config) -> Iterator[Complaint]:
     """TOML knows `nan`, which passes every comparison."""
-    for section in ("upstream", "index"):
+    for section in ("upstream", "index", "limits"):
         for key, value in msgspec.structs.asdict(getattr(config, section)).items():
             if isinstance(value, float) and not math.isfinite(value):
                 yield f"{section}.{key}", f"expected a number, found {value}"
@@ -56,6 +58,20 @@ def _addresses(config: Config) -> Iterator[Complaint]:
             "server.public_url",
             _wrong_url(url),
         )
+
+
+def _transport(config: Config) -> Iterator[Complaint]:
+    for given, missing in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+        if getattr(config.server, given) and not getattr(config.server, missing):
+            yield f"server.{missing}", f"expected a PEM file beside server.{given}"
+    for proxy in config.server.trusted_proxies:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError as problem:
+            yield (
+                "server.trusted_proxies",
+                f'expected addresses or networks, found "{proxy}": {problem}',
+            )
 
 
 def _storage(config: Config) -> Iterator[Complaint]:

@@ -13,6 +13,7 @@ MIB: Final = 1 << 20
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Account = Annotated[str, Meta(pattern=r"^[0-9]{12}$", description="twelve digits")]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Rate = Annotated[float, Meta(ge=0, le=1_000_000)]  # requests a second
 Age = Annotated[float, Meta(ge=0, le=31_536_000)]  # seconds, at most a year
 Description = Annotated[str, Meta(max_length=1000)]
 
@@ -49,12 +50,15 @@ class Server(_Section, frozen=True, kw_only=True):
 
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     port: Port = 8080
-    public_url: str = ""  # empty: http://{host}:{port}
+    public_url: str = ""  # empty: http(s)://{host}:{port}
     account: Account = "111122223333"  # owns every domain
     region: Annotated[str, Meta(pattern="^[a-z0-9-]+$", description="a region's name")] = (
         "us-east-1"
     )
     workers: Annotated[int, Meta(ge=1, le=64)] = 1  # processes; SQLite has one writer at a time
+    tls_cert: str = ""  # a PEM file, the server's own certificate first; empty: no TLS
+    tls_key: str = ""  # its key, a PEM file without a password
+    trusted_proxies: list[str] = []  # addresses and networks whose X-Forwarded-* are believed
 
 
 class S3Section(_Section, frozen=True, kw_only=True):
@@ -135,6 +139,21 @@ class Publish(_Section, frozen=True, kw_only=True):
     asset_bytes: Annotated[int, Meta(ge=1024)] = 5 << 30  # the largest file (user guide, "Quotas")
 
 
+class LimitsSection(_Section, frozen=True, kw_only=True):
+    """What clients may take of the server; `docs/limits.md` has the bounds that are fixed."""
+
+    connections: Annotated[int, Meta(ge=1)] = 10_000  # of each process, as far as it may open files
+    connections_per_address: Annotated[int, Meta(ge=0)] = 0  # 0: half, so that nobody takes all
+    header_s: Seconds = 20.0  # a head fits into one packet; slower is no client of ours
+    body_s: Seconds = 30.0  # within it 16 KiB more of a body: the slowest modems do
+    answer_s: Seconds = 30.0  # within it a client takes 16 KiB more of an answer
+    idle_s: Seconds = 75.0  # longer than the pools of pip, npm and nginx keep a connection
+    requests_per_s: Rate = 0.0  # of each principal; 0: as many as it likes
+    burst: Annotated[int, Meta(ge=1)] = 1_000  # one `npm ci` asks that often at once
+    address_requests_per_s: Rate = 0.0  # of each address: a whole office may be behind one
+    address_burst: Annotated[int, Meta(ge=1)] = 5_000
+
+
 class Log(_Section, frozen=True, kw_only=True):
     """What goes to standard error."""
 
@@ -175,6 +194,7 @@ class Config(_Section, frozen=True, kw_only=True):
     index: Index = Index()
     cache: Cache = Cache()
     publish: Publish = Publish()
+    limits: LimitsSection = LimitsSection()
     log: Log = Log()
     external_connections: dict[str, External] = {}
     domains: list[DomainSection] = []
@@ -188,4 +208,5 @@ class Config(_Section, frozen=True, kw_only=True):
     def local_url(self) -> str:
         """Where the server answers on this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.server.host, self.server.host)  # noqa: S104
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.server.port}"
+        scheme = "https" if self.server.tls_cert else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.server.port}"

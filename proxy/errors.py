@@ -6,6 +6,7 @@
     │   │   └── Impossible     it is well-formed, and can never be met
     │   ├── NotAcceptable      none of the representations that the caller accepts exists
     │   ├── RangeUnsatisfiable the asked range lies beyond the end
+    │   ├── CodingUnsupported  the body comes in a content coding that is not taken
     │   ├── MethodUnsupported  the address exists, the method does not
     │   ├── TooLarge           a body over its limit
     │   ├── Unauthenticated    no credential, or one that does not hold
@@ -62,6 +63,10 @@ class MethodUnsupported(Refused):
     def __init__(self, message: str, *, allowed: tuple[str, ...]) -> None:
         super().__init__(message)
         self.allowed = allowed
+
+
+class CodingUnsupported(Refused):
+    """The body comes in a content coding that is not taken."""
 
 
 class TooLarge(Refused):

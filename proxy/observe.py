@@ -1,17 +1,13 @@
-"""Events and metrics: their names, their labels, and where they go. No label holds the name of a package."""
+"""Metrics: their names, their labels, and how answers are counted. No label holds the name of a package."""
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
-import time
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-import msgspec
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
@@ -23,7 +19,6 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-_OWN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 SHARED_METRICS: Final = "PROMETHEUS_MULTIPROC_DIR"  # set before the first import of this module
 
 REQUESTS: Final = Counter(
@@ -31,11 +26,23 @@ REQUESTS: Final = Counter(
     "Requests of package managers, by format, method, status and where the answer came from.",
     ["format", "method", "status", "source"],
 )
-DURATION: Final = Histogram(
+QUICK_S: Final = 0.0005  # the first bucket: where nearly all answers from memory lie
+
+
+class Durations(Histogram):
+    """A histogram that takes many observations of its first bucket at once."""
+
+    def observe_quick(self, count: int, sum_s: float) -> None:
+        """As many calls of `observe` with values up to `QUICK_S`, whose sum is this."""
+        self._sum.inc(sum_s)
+        self._buckets[0].inc(count)
+
+
+DURATION: Final = Durations(
     "entrepot_request_duration_seconds",
     "From the first byte of a request to the last byte of its answer.",
     ["format"],
-    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+    buckets=(QUICK_S, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 SENT: Final = Counter("entrepot_sent_bytes_total", "Bytes of answers, by format.", ["format"])
 UPSTREAM: Final = Counter(
@@ -51,6 +58,11 @@ STALE: Final = Counter(
 CUT: Final = Counter(
     "entrepot_cut_answers_total", "Answers that were cut because their bytes could not be verified."
 )
+TURNED_AWAY: Final = Counter(
+    "entrepot_turned_away_total",
+    "Connections and requests beyond a limit, by which: docs/limits.md.",
+    ["reason"],
+)
 PAGES_BYTES: Final = Gauge(
     "entrepot_pages_bytes", "Rendered pages held in memory.", multiprocess_mode="livesum"
 )
@@ -63,14 +75,46 @@ FINISHED_BYTES: Final = Gauge(
 DOWNLOADS: Final = Gauge(
     "entrepot_downloads", "Downloads in progress.", multiprocess_mode="livesum"
 )
+TASKS: Final = Gauge(
+    "entrepot_tasks",
+    "Tasks of the event loop: requests and background work.",
+    multiprocess_mode="livesum",
+)
+
+
+LOST_LINES: Final = Gauge(
+    "entrepot_lost_log_lines",
+    "Lines of the log that nobody read in time, since the start.",
+    multiprocess_mode="livesum",
+)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Answers of one kind that the metrics do not know of yet: adding here costs a tenth."""
+
+    requests: Counter
+    durations: Durations
+    sent: Counter
+    count: int = 0
+    quick: int = 0  # of them, those up to `QUICK_S`
+    quick_s: float = 0.0  # their sum
+    sent_bytes: int = 0
+
+    def hand_over(self) -> None:
+        self.requests.inc(self.count)
+        self.durations.observe_quick(self.quick, self.quick_s)
+        self.sent.inc(self.sent_bytes)
+        self.count = self.quick = self.sent_bytes = 0
+        self.quick_s = 0.0
+
+
+_waiting: list[_Tally] = []  # those that hold anything
 
 
 @lru_cache(maxsize=1_024)
-def _children(
-    format: str, method: str, status: int, source: str
-) -> tuple[Counter, Histogram, Counter]:
-    """The metrics behind these labels: looking them up costs five times as much as counting."""
-    return (
+def _tally(format: str, method: str, status: int, source: str) -> _Tally:
+    return _Tally(
         REQUESTS.labels(format, method, status, source),
         DURATION.labels(format),
         SENT.labels(format),
@@ -80,11 +124,23 @@ def _children(
 def count_request(
     format: str, method: str, status: int, source: str, *, took_s: float, sent_bytes: int
 ) -> None:
-    """Counts one answer to a package manager."""
-    requests, duration, sent = _children(format, method, status, source)
-    requests.inc()
-    duration.observe(took_s)
-    sent.inc(sent_bytes)
+    """Counts one answer; the metrics show it after `hand_over`. On the event loop alone."""
+    tally = _tally(format, method, status, source)
+    if not tally.count:
+        _waiting.append(tally)
+    tally.count += 1
+    tally.sent_bytes += sent_bytes
+    if took_s <= QUICK_S:
+        tally.quick += 1
+        tally.quick_s += took_s
+    else:
+        tally.durations.observe(took_s)
+
+
+def hand_over() -> None:
+    """Lets the metrics know of all answers so far."""
+    while _waiting:
+        _waiting.pop().hand_over()
 
 
 def exposition() -> tuple[bytes, str]:
@@ -105,121 +161,3 @@ def _forget_the_dead(folder: Path) -> None:
             os.kill(process, 0)
         except ProcessLookupError:
             mark_process_dead(process)  # type: ignore[no-untyped-call]
-
-
-class JsonLines(logging.Formatter):
-    """A record as JSON: the event's name, its time, its level, and the fields given as `extra`."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """One line."""
-        line: dict[str, object] = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-        }
-        line |= _fields(record)
-        if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode()
-
-
-class TextLines(logging.Formatter):
-    """A record for a person at a terminal: time, level, event, `field=value`."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """One line, and a trace below it where there is one."""
-        at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
-        line = f"{at} {record.levelname.lower():7} {record.getMessage()} {fields}".rstrip()
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
-
-
-def _fields(record: logging.LogRecord) -> dict[str, object]:
-    return {name: value for name, value in vars(record).items() if name not in _OWN}
-
-
-class RequestLine(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The line of one answer, as JSON; it is written for every request, so it is made for speed."""
-
-    at: str
-    level: str
-    event: str
-    request_id: str
-    method: str
-    path: str
-    status: int
-    duration_ms: float
-    bytes: int
-    source: str
-
-
-_LINES: Final = msgspec.json.Encoder()
-_seconds: tuple[int, str] = (0, "")  # the last second that was written, as text
-
-
-def write_request_line(
-    log: logging.Logger,
-    *,
-    request_id: str,
-    method: str,
-    path: str,
-    status: int,
-    duration_ms: float,
-    sent_bytes: int,
-    source: str,
-) -> None:
-    """One answer's line, if the level wants it: as JSON straight to standard error, else by `logging`."""
-    if not log.isEnabledFor(logging.INFO):
-        return
-    if not _as_json:
-        fields = {
-            "request_id": request_id,
-            "method": method,
-            "path": path,
-            "status": status,
-            "duration_ms": duration_ms,
-            "bytes": sent_bytes,
-            "source": source,
-        }
-        log.info("request.served", extra=fields)
-        return
-    line = RequestLine(
-        at=_timestamp(time.time()),
-        level="info",
-        event="request.served",
-        request_id=request_id,
-        method=method,
-        path=path,
-        status=status,
-        duration_ms=duration_ms,
-        bytes=sent_bytes,
-        source=source,
-    )
-    sys.stderr.buffer.write(_LINES.encode(line) + b"\n")
-    sys.stderr.buffer.flush()
-
-
-def _timestamp(now_s: float) -> str:
-    """`2026-11-24T10:15:00.123+00:00`; the part up to the second is made once a second."""
-    global _seconds  # noqa: PLW0603 - a cache of one entry
-    second = int(now_s)
-    if _seconds[0] != second:
-        text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        _seconds = (second, text)
-    return f"{_seconds[1]}.{int((now_s - second) * 1000):03d}+00:00"
-
-
-_as_json = False
-
-
-def configure(format: str, level: str) -> None:
-    """Sends events of this level and above to standard error, as `json`, `text`, or by what it is (`auto`)."""
-    handler = logging.StreamHandler()
-    global _as_json  # noqa: PLW0603 - set once, when the process starts
-    as_text = format == "text" or (format == "auto" and sys.stderr.isatty())
-    _as_json = not as_text
-    handler.setFormatter(TextLines() if as_text else JsonLines())
-    logging.basicConfig(level=level.upper(), handlers=[handler])
-    logging.getLogger("nodesemver").setLevel(
-        logging.WARNING
-    )  # it tells of every text that is no range

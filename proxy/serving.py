@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
@@ -15,13 +17,19 @@ import uvicorn
 from proxy.app import WORKER_CONFIG, create_app
 from proxy.config import Config, to_environment
 from proxy.observe import SHARED_METRICS
+from proxy.web import tls
 
 DRAIN_S: Final = 30
-KEEP_ALIVE_S: Final = 75
+MAX_FILES: Final = 65_536  # open at once; as many as the system allows up to this
 
 
 def serve(config: Config) -> None:
-    """Serves until SIGTERM or SIGINT."""
+    """Serves until SIGTERM or SIGINT.
+
+    Raises:
+        BadPair: the certificate or its key cannot be used.
+    """
+    raise_file_limit()
     options: dict[str, Any] = {
         "host": config.server.host,
         "port": config.server.port,
@@ -29,9 +37,14 @@ def serve(config: Config) -> None:
         "access_log": False,
         "server_header": False,
         "log_level": "warning",
-        "timeout_keep_alive": KEEP_ALIVE_S,
+        "proxy_headers": False,  # proxy.web.forwarded
+        "ws": "none",
         "timeout_graceful_shutdown": DRAIN_S,
     }
+    if config.server.tls_cert:
+        cert, key = config.server.tls_cert, config.server.tls_key
+        tls.load(cert, key)
+        options |= {"ssl_certfile": cert, "ssl_keyfile": key, "ssl_context_factory": tls.listening}
     if config.server.workers > 1:
         _serve_with_workers(config, options)
         return
@@ -41,11 +54,23 @@ def serve(config: Config) -> None:
         raise SystemExit(1)
 
 
+def raise_file_limit() -> None:
+    """Lets this process and its workers open as many files as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _serve_with_workers(config: Config, options: dict[str, Any]) -> None:
     # Every worker counts into files of this folder, so that a scrape of any one shows them all.
     with tempfile.TemporaryDirectory(prefix="entrepot-metrics-") as folder:
         os.environ[SHARED_METRICS] = folder
-        os.environ[WORKER_CONFIG] = to_environment(config)
+        # The configuration, too: it holds secrets, and an environment can be read from outside.
+        handed = Path(folder) / "configuration"
+        handed.touch(mode=0o600)
+        handed.write_text(to_environment(config), encoding="utf-8")
+        os.environ[WORKER_CONFIG] = str(handed)
         uvicorn.run(
             "proxy.app:create_app_from_environment",
             factory=True,

@@ -2,8 +2,12 @@
 
     StorageError
     ├── StorageUnavailable   the catalogue or the blob store cannot be asked now; trying again may help
+    │   ├── BlobUnreadable   the disk does not give the bytes of one blob
+    │   └── SchemaTooNew     a newer entrepot has written the catalogue; this one must not touch it
     ├── Vanished             what a change refers to has been deleted by somebody else meanwhile
-    └── BlobCorrupt          bytes do not have the digest or the size that was announced for them
+    ├── BlobCorrupt          bytes do not have the digest or the size that was announced for them
+    ├── CannotBackUp         a backup, or a restore, is refused for what it was asked
+    └── BackupUnusable       a backup is incomplete, or its bytes are not those that were saved
 
 Absence is not an error: queries return `None` or an empty list, and `BlobStore.open` of what is
 not there raises the built-in `FileNotFoundError`.
@@ -24,6 +28,24 @@ class StorageUnavailable(StorageError):
         self.retry_after_s = retry_after_s  # when asking again may help, if that is known
 
 
+class BlobUnreadable(StorageUnavailable):
+    """The disk does not give the bytes of one blob; others it may."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the blob store cannot be read: {reason}")
+        self.reason = reason
+
+
+class SchemaTooNew(StorageUnavailable):
+    """The catalogue has a migration that this version does not know."""
+
+    def __init__(self, migration: str) -> None:
+        super().__init__(
+            f"a newer version of entrepot has written the catalogue: it has the migration {migration}, "
+            "which this version does not know; install that version again, or restore a backup"
+        )
+
+
 class Vanished(StorageError):
     """What a change refers to, a repository for example, has been deleted since it was looked up."""
 
@@ -33,3 +55,11 @@ class Vanished(StorageError):
 
 class BlobCorrupt(StorageError):
     """Bytes that were written, or that are stored, are not those that were announced."""
+
+
+class CannotBackUp(StorageError):
+    """What was asked of a backup or of a restore cannot be done."""
+
+
+class BackupUnusable(StorageError):
+    """A backup is incomplete, or its bytes are not those that were saved; the message names the file."""

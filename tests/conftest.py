@@ -10,6 +10,21 @@ from servers import CONFIG, Entrepot, free_port
 from standins import Registry, Server
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full",
+        action="store_true",
+        default=False,
+        help="every case of the suites that otherwise run a sample (faults, hostile input, rights)",
+    )
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether suites run in full and not as a sample."""
+    return bool(request.config.getoption("--full"))
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Callable[[], Postgres]]:
     """The session's PostgreSQL, started when it is first asked for."""

@@ -11,6 +11,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
@@ -65,6 +67,14 @@ def lower(headers: Message) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Whether it holds, at the latest in a few seconds: some work goes on after the answer."""
+    deadline = time.monotonic() + 5
+    while not (held := holds()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return held
+
+
 @dataclass
 class Entrepot:
     """A real server process of its own, in front of the stand-in."""
@@ -103,6 +113,10 @@ class Entrepot:
         raise AssertionError(f"not ready: {self.log()}")
 
     def log(self) -> str:
+        """What the server has logged so far: a scrape has its lines written."""
+        if self.process is not None and self.process.poll() is None:
+            with suppress(OSError):
+                self.get("/metrics")
         return (self.folder / "log").read_text()
 
     def stop(self, number: int = signal.SIGTERM) -> int:

@@ -10,6 +10,7 @@ import tarfile
 import threading
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
@@ -57,6 +58,10 @@ def tarball(name: str, version: str, manifest: dict, *, padding: int = 0) -> byt
     return packed.getvalue()
 
 
+Fault = Callable[["BaseHTTPRequestHandler", bytes, str], None]
+"""Answers a request instead of the stand-in, which hands over the body and the type it would have sent."""
+
+
 @dataclass
 class Packed:
     """One version of an npm package."""
@@ -102,6 +107,8 @@ class Registry:
     html_only: bool = False
     hold: threading.Event | None = None  # files stop half-way until it is set
     files_at: str = ""  # another origin that pages name
+    faults: dict[str, Fault] = field(default_factory=dict)  # by the path that is asked
+    serial: int | None = None  # X-PyPI-Last-Serial of project pages
     url: str = ""
 
     def offers(
@@ -293,17 +300,23 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(
         self, body: bytes, kind: str, status: int = 200, *, etag: bool = False, slowly: bool = False
     ) -> None:
+        fault = self.registry.faults.get(self.path)
+        if fault is not None:
+            self.close_connection = True
+            return fault(self, body, kind)
         tag = f'"{hashlib.md5(body).hexdigest()}"'
         if etag and self.headers.get("If-None-Match") == tag:
             self.send_response(304)
             self.send_header("Content-Length", "0")
             self.end_headers()
-            return
+            return None
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         if etag:
             self.send_header("ETag", tag)
+        if self.registry.serial is not None:
+            self.send_header("X-PyPI-Last-Serial", str(self.registry.serial))
         self.end_headers()
         if slowly and self.registry.hold is not None:
             self.wfile.write(body[: len(body) // 2])
@@ -311,6 +324,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.registry.hold.wait(30)
             body = body[len(body) // 2 :]
         self.wfile.write(body)
+        return None
 
     def log_message(self, format: str, *args: object) -> None:
         pass

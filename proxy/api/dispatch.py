@@ -28,8 +28,12 @@ from proxy.auth.sigv4 import (
 )
 from proxy.errors import EntrepotError, Invalid
 from proxy.flows.depot import Depot
-from proxy.observe import CUT, count_request
+from proxy.observe import count_request
 from proxy.web.admission import Admission, Caller
+from proxy.web.bodies import refuse_coding
+from proxy.web.browsers import protect
+from proxy.web.rates import Rates
+from proxy.web.sending import send_answer
 from proxy.web.traces import known_method
 from storage.errors import StorageError
 
@@ -52,6 +56,7 @@ class ControlPlane:
         self._server = server
         self.depot: Depot | None = None  # set while the server runs
         self.admission: Admission | None = None
+        self.rates: Rates | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, and its line in the log."""
@@ -61,10 +66,14 @@ class ControlPlane:
         operation = model.routes().get((request.method, scope["path"]))
         caller = Caller(principal="unknown")
         try:
+            if self.rates is not None and request.client is not None:
+                self.rates.enter(request.client.host)
             if operation is None:
                 response = faults.refuse(_unknown(request))
             else:
                 caller, body = await self._authenticate(request, operation)
+                if self.rates is not None:
+                    self.rates.charge(caller.principal, request.headers.get("Authorization"))
                 response = await self._answer(request, operation, caller, body)
         except (EntrepotError, StorageError, BadSignature) as problem:
             response = faults.refuse(problem)
@@ -75,12 +84,12 @@ class ControlPlane:
         ):  # a fault of ours: the client gets the API's own form of it, the log the trace
             log.exception("request.failed", extra={"request_id": request_id})
             response = faults.internal()
+        protect(response)
         response.headers["x-amzn-RequestId"] = request_id
-        await self._send(response, scope, receive, send, request_id)
+        sent = await send_answer(response, scope, receive, send, log=log, request_id=request_id)
         took_s = time.perf_counter() - started
         method = known_method(request.method)
-        size = int(response.headers.get("Content-Length", 0))
-        count_request(LABEL, method, response.status_code, "api", took_s=took_s, sent_bytes=size)
+        count_request(LABEL, method, response.status_code, "api", took_s=took_s, sent_bytes=sent)
         log.info(
             "request.served",
             extra={
@@ -92,16 +101,6 @@ class ControlPlane:
                 "duration_ms": round(took_s * 1000, 2),
             },
         )
-
-    async def _send(
-        self, response: Response, scope: Scope, receive: Receive, send: Send, request_id: str
-    ) -> None:
-        try:
-            await response(scope, receive, send)
-        except (EntrepotError, StorageError) as problem:
-            # The answer has begun: the connection is cut, so that no part is taken for the whole.
-            CUT.inc()
-            log.warning("request.cut", extra={"request_id": request_id, "reason": str(problem)})
 
     async def _authenticate(
         self, request: Request, operation: OperationModel
@@ -130,6 +129,7 @@ class ControlPlane:
                 f"{claim.access_key_id} on this server",
             )
         announced = request.headers.get(CONTENT_DIGEST)
+        refuse_coding(request)
         if model.streams_in(operation):
             # The digest is signed; whether the body has it shows when the body has been read.
             body, digest = b"", announced or ""

@@ -19,6 +19,7 @@ NAMES: Final[dict[type[Exception], str]] = {
     errors.NotAcceptable: "ValidationException",
     errors.RangeUnsatisfiable: "ValidationException",
     errors.MethodUnsupported: "ValidationException",
+    errors.CodingUnsupported: "ValidationException",
     errors.TooLarge: "ValidationException",
     errors.Unauthenticated: "UnrecognizedClientException",
     errors.Denied: "AccessDeniedException",

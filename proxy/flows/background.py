@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from proxy.errors import Overloaded
+from proxy.errors import EntrepotError, Overloaded
+from storage.errors import StorageError
 
 log = logging.getLogger("entrepot.background")
 T = TypeVar("T")
@@ -91,5 +92,7 @@ class Background:
     async def _supervise(self, work: Coroutine[Any, Any, object], name: str) -> None:
         try:
             await work
+        except (EntrepotError, StorageError) as problem:  # foreseen: whoever asks again is told
+            log.warning("task.failed", extra={"task": name, "reason": str(problem)})
         except Exception:
             log.exception("task.failed", extra={"task": name})

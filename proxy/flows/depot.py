@@ -38,7 +38,7 @@ def lost(sha256: Sha256) -> BlobCorrupt:
     """Bytes that the catalogue has are gone."""
     return BlobCorrupt(
         f"the bytes {sha256} are missing from the blob store; "
-        "`entrepot check --repair` has them fetched anew"
+        "`entrepot check --repair` says what can be fetched anew and what must be published again"
     )
 
 
@@ -52,7 +52,7 @@ class Depot:
     formats: Mapping[PackageFormat, Format]
     freshness: Limits
     origin_guard: OriginGuard
-    asset_bytes: int  # the largest file that may be published
+    asset_bytes: int  # the largest file that may be published, or come without an announced size
     scratch: Path  # a folder for what requests spool
     background: Background
     downloads: Downloads

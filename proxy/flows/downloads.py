@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
-from typing import Final, Protocol
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Final, Protocol, Self
 
 from proxy.errors import EntrepotError, Overloaded
 from proxy.flows.background import Background
@@ -34,9 +36,20 @@ Produce = Callable[["Download"], Awaitable[Blob]]
 class Growing(Protocol):
     """Bytes that are written but not verified."""
 
-    async def read_partial(self, offset: int, length: int) -> bytes:
-        """At most `length` bytes from `offset`; none if they cannot be had any more."""
+    @property
+    def descriptor(self) -> int:
+        """The open file that they are written to."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes that may be sent: by the kernel from an open file, or else read at most `PIECE` at a time."""
+
+    offset: int
+    length: int
+    descriptor: int | None
+    read: Callable[[int, int], Awaitable[bytes]]
 
 
 class Download:
@@ -107,35 +120,33 @@ class Download:
 
     async def follow(
         self, blobs: BlobStore, domain: DomainId, *, start: int, end: int | None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[Piece, None]:
         """The bytes from `start` to before `end`, as they arrive; the last ones after the verdict.
+
+        Each piece has to be sent before the next one is asked for.
 
         Raises:
             EntrepotError, StorageError: the download has failed; what was sent must not be believed.
         """
         position = start
-        while not self.decided:
-            ready = self.available - HELD_BACK
-            if end is not None:
-                ready = min(ready, end)
-            if position >= ready or self.source is None:
-                await self._changed.wait()
-                continue
-            piece = await self.source.read_partial(position, min(PIECE, ready - position))
-            if not piece:  # the file has just gone: the verdict comes
-                await self._changed.wait()
-                continue
-            position += len(piece)
-            yield piece
+        with _Followed() as followed:
+            while not self.decided:
+                ready = self.available - HELD_BACK
+                if end is not None:
+                    ready = min(ready, end - 1)  # no part is complete before the whole is verified
+                if position >= ready or self.source is None:
+                    await self._changed.wait()
+                    continue
+                followed.turn_to(self.source)
+                yield Piece(position, ready - position, followed.descriptor, followed.read)
+                position = ready
         self._raise_failure()
         assert self.blob is not None, "decided, and not failed"
         stored = await blobs.open(domain, self.blob.sha256)
         try:
             stop = self.blob.size if end is None else min(end, self.blob.size)
-            while position < stop:
-                piece = await stored.read(position, min(PIECE, stop - position))
-                position += len(piece)
-                yield piece
+            if position < stop:
+                yield Piece(position, stop - position, stored.descriptor, stored.read)
         finally:
             stored.close()
 
@@ -148,6 +159,31 @@ class Download:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+class _Followed:
+    """A follower's own hold of the growing file: who writes it may close it at any time."""
+
+    def __init__(self) -> None:
+        self.descriptor = -1
+        self._source: Growing | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+
+    def turn_to(self, source: Growing) -> None:
+        """Follows this file from now on."""
+        if source is not self._source:
+            self.__exit__()
+            self.descriptor, self._source = os.dup(source.descriptor), source
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Bytes that have just been written, so that no disk has to be waited for."""
+        return os.pread(self.descriptor, length, offset)
 
 
 class Downloads:

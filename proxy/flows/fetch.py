@@ -9,7 +9,7 @@ import msgspec
 
 from proxy.errors import Failed, NotFound, UpstreamUnavailable
 from proxy.flows import index, indexes
-from proxy.flows.depot import Depot
+from proxy.flows.depot import Depot, lost
 from proxy.flows.downloads import Download
 from proxy.flows.ingest import Source, ingest
 from proxy.flows.look import look, walk_of
@@ -200,6 +200,8 @@ def _download(depot: Depot, wanted: Wanted, located: Located, *, principal: str 
     name = located.connection if isinstance(located, Ingest) else located.holding.origin.connection
     via = depot.connections.get(name or "")
     asset = located.asset
+    if asset.url is None and isinstance(located, HeldBy) and asset.sha256 is not None:
+        raise lost(asset.sha256)  # it was published here
     if via is None or asset.url is None:
         raise UpstreamUnavailable(
             name or "that it came from",

@@ -144,7 +144,6 @@ async def host(
         StorageUnavailable: gc is deleting the same bytes, and does not come to an end.
     """
     domain = hosting.place.domain.id
-    change = Change(domain=domain, principal=principal, now=depot.clock())
     async with AsyncExitStack() as opened:
         documents = []
         for kind, content in hosting.documents:
@@ -152,6 +151,7 @@ async def host(
             await document.write(content)
             documents.append((kind, document))
         for _ in range(ADOPT_TRIES):
+            change = Change(domain=domain, principal=principal, now=depot.clock())
             blob = await incoming.commit()
             kept = [(kind, await document.commit()) for kind, document in documents]
             try:

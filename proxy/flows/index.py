@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from proxy.errors import NotFound
@@ -14,7 +15,10 @@ from proxy.rules.refreshing import Refresh, refreshed_content, refreshes
 from proxy.rules.resolution import HeldVersion, Listing, Offer, Walk, merge_tags, offer
 from storage.catalogue import Transaction, packages, revisions, versions
 from storage.catalogue.events import Change
+from storage.errors import StorageUnavailable
 from storage.records import Content, PackageRef, RepositoryId, RevisionId
+
+log = logging.getLogger("entrepot.index")
 
 SERVER_PRINCIPAL = "entrepot"  # who refreshes what is held; no account
 
@@ -136,7 +140,13 @@ async def _refresh(depot: Depot, place: Place, ref: PackageRef, renewed: list[Re
                 content=content,
                 repositories=(held.repository_id,),
             )
-            await depot.catalogue.note(versions.replace, change, replacement)
+            try:
+                await depot.catalogue.note(versions.replace, change, replacement)
+            except StorageUnavailable as problem:
+                # What is held is offered as it is; the next look at the registry tries again.
+                log.warning(
+                    "index.not_refreshed", extra={"package": ref.name, "reason": str(problem)}
+                )
     return changed
 
 

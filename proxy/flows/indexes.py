@@ -20,6 +20,7 @@ from proxy.rules import freshness
 from proxy.upstream.client import Absent, NotModified
 from storage.catalogue import remembered
 from storage.catalogue.remembered import Remembered
+from storage.errors import StorageUnavailable
 from storage.records import DomainId, Instant, PackageRef
 
 if sys.version_info >= (3, 14):
@@ -101,7 +102,7 @@ async def consult(
             return Consulted(state=state, believed_until=Instant(depot.clock() + SECOND))
     try:
         return await depot.background.join(key, lambda: _ask(depot, domain, via, ref, state))
-    except Failed as problem:
+    except (Failed, StorageUnavailable) as problem:  # the latter: what it said could not be kept
         if state is None:
             raise
         STALE.labels(via.name).inc()
@@ -111,7 +112,9 @@ async def consult(
         )
         return Consulted(
             state=state,
-            believed_until=Instant(depot.clock() + SECOND * (problem.retry_after_s or 1)),
+            believed_until=Instant(
+                depot.clock() + SECOND * (getattr(problem, "retry_after_s", None) or 1)
+            ),
             stale=str(problem),
         )
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import Final
+from typing import BinaryIO, Final
 
 from proxy.errors import UpstreamCorrupt, UpstreamUnavailable
 from proxy.flows.depot import Depot
 from proxy.flows.downloads import Download
 from proxy.format import Connection
-from storage.blobs import IncomingBlob, OpenBlob
+from storage.blobs import IncomingBlob, PartialBlob
 from storage.catalogue import blobs, leases, sidecars
 from storage.errors import StorageUnavailable
 from storage.records import Asset, Blob, DomainId, Instant, PackageFormat, Sha256
@@ -86,6 +86,11 @@ async def ingest(depot: Depot, domain: DomainId, source: Source, download: Downl
         await asyncio.sleep(POLL_S)
 
 
+async def forget_done(depot: Depot, domain: DomainId, sha256: Sha256) -> None:
+    """Lets nobody believe any more that these bytes have just been stored."""
+    await depot.catalogue.note(leases.drop, f"download {domain} {sha256}", noted=DONE)
+
+
 def _note(place: str, size: int | None) -> str:
     """What other processes need to follow: where the file grows, and its size in bytes once known."""
     return place if size is None else f"{place} {size}"
@@ -107,7 +112,7 @@ async def _fetch_leased(job: _Job, incoming: IncomingBlob) -> Blob:
         blob = await _fetch(job, incoming)
     except BaseException:
         renewal.cancel()
-        await depot.catalogue.note(leases.release, job.key, owner=job.owner(place))
+        await _let_go(job, place)
         raise
     finally:
         job.download.source = None  # its file is closed soon; followers go on with the stored bytes
@@ -117,26 +122,38 @@ async def _fetch_leased(job: _Job, incoming: IncomingBlob) -> Blob:
     return blob
 
 
+async def _let_go(job: _Job, place: str) -> None:
+    """Gives the lease back; if that fails, too, its time runs out."""
+    try:
+        await job.depot.catalogue.note(leases.release, job.key, owner=job.owner(place))
+    except StorageUnavailable as problem:
+        log.warning("lease.left", extra={"lease_s": LEASE_S, "reason": str(problem)})
+
+
 async def _fetch(job: _Job, incoming: IncomingBlob) -> Blob:
     depot, via, asset, download = job.depot, job.source.via, job.source.asset, job.download
+    at_most = depot.asset_bytes if asset.size is None else asset.size
     async with depot.upstream.open_file(via, asset.url or "") as file:
         if asset.size is not None and file.size not in {None, asset.size}:
             reason = f"{asset.name} has {file.size} bytes, its index says {asset.size}"
             raise UpstreamCorrupt(via.name, reason)
+        if (file.size or 0) > at_most:
+            raise UpstreamCorrupt(via.name, f"{asset.name} is larger than {at_most} bytes")
         if asset.size is None and file.size is not None:
             download.size = file.size
             await job.take(incoming.place, note=_note(incoming.place, file.size))
         download.source = incoming
         async for chunk in file.chunks():
             await incoming.write(chunk)
-            if asset.size is not None and incoming.size > asset.size:
-                reason = f"{asset.name} is longer than the {asset.size} bytes of its index"
+            if incoming.size > at_most:
+                where = "of its index" if asset.size is not None else "that a file may have"
+                reason = f"{asset.name} is longer than the {at_most} bytes {where}"
                 raise UpstreamCorrupt(via.name, reason)
             download.progressed(incoming.size)
     blob = await incoming.finish()
     _verify(via, asset, blob)
     await store(depot, job.domain, incoming)
-    await _keep_sidecars(depot, job.domain, job.source, incoming)
+    await _begin_sidecars(job, incoming, blob)
     return blob
 
 
@@ -158,8 +175,9 @@ async def store(depot: Depot, domain: DomainId, incoming: IncomingBlob) -> Blob:
         StorageUnavailable: gc does not come to an end.
     """
     for _ in range(ADOPT_TRIES):
+        now = depot.clock()
         blob = await incoming.commit()
-        if await depot.catalogue.write(blobs.adopt, domain, blob, now=depot.clock()):
+        if await depot.catalogue.write(blobs.adopt, domain, blob, now=now):
             return blob
         await asyncio.sleep(POLL_S)
     raise StorageUnavailable(f"the blob {blob.sha256} is being deleted; try again")
@@ -172,18 +190,48 @@ async def store_bytes(depot: Depot, domain: DomainId, content: bytes) -> Blob:
         return await store(depot, domain, incoming)
 
 
-async def _keep_sidecars(
-    depot: Depot, domain: DomainId, source: Source, incoming: IncomingBlob
-) -> None:
-    blob = await incoming.finish()
+async def _begin_sidecars(job: _Job, incoming: IncomingBlob, blob: Blob) -> None:
+    """In the background, out of the file that was just written: the store may be far away."""
+    depot, source = job.depot, job.source
+    file = await asyncio.to_thread(incoming.file)
+    try:
+        task = depot.background.start(
+            _keep_sidecars(depot, job.domain, source.asset.name, source.format, blob.sha256, file),
+            name="sidecars",
+        )
+    except BaseException:
+        file.close()
+        raise
+    task.add_done_callback(lambda _: file.close())
 
+
+async def keep_sidecars(
+    depot: Depot, domain: DomainId, name: str, format: PackageFormat, sha256: Sha256
+) -> None:
+    """Reads the documents that go with a stored asset out of its bytes, and keeps them.
+
+    Raises:
+        BlobCorrupt, StorageUnavailable: the bytes are gone, or cannot be had now.
+    """
+    with await depot.stored_file(domain, sha256) as file:
+        await _keep_sidecars(depot, domain, name, format, sha256, file)
+
+
+async def _keep_sidecars(  # noqa: PLR0917 - an asset, and its file
+    depot: Depot,
+    domain: DomainId,
+    name: str,
+    format: PackageFormat,
+    sha256: Sha256,
+    file: BinaryIO,
+) -> None:
     def read() -> dict[str, bytes]:
-        with incoming.file() as file:
-            return depot.formats[source.format].sidecars(source.asset.name, file)
+        return depot.formats[format].sidecars(name, file)
 
     for kind, document in (await asyncio.to_thread(read)).items():
-        kept = await store_bytes(depot, domain, document)
-        await depot.catalogue.note(sidecars.insert, domain, blob.sha256, kind, kept.sha256)
+        if await depot.catalogue.read(sidecars.find, domain, sha256, kind) is None:
+            kept = await store_bytes(depot, domain, document)
+            await depot.catalogue.note(sidecars.insert, domain, sha256, kind, kept.sha256)
 
 
 async def _follow_other(job: _Job) -> Blob | None:
@@ -192,11 +240,12 @@ async def _follow_other(job: _Job) -> Blob | None:
     Its file is followed as it grows, so that clients of this process get their first bytes as early.
     """
     depot, download = job.depot, job.download
-    partial: OpenBlob | None = None
+    partial: PartialBlob | None = None
     try:
         while True:
             lease = await depot.catalogue.read(leases.find, job.key)
-            if lease is None or lease.until < depot.clock():
+            left = -1 if lease is None else lease.until - depot.clock()
+            if lease is None or not 0 <= left <= 2 * LEASE_S * SECOND:  # over, or of another clock
                 return None
             if lease.note.startswith(DONE):
                 sha256 = Sha256(lease.note.removeprefix(DONE))
@@ -206,24 +255,10 @@ async def _follow_other(job: _Job) -> Blob | None:
                 download.size = int(size)
                 partial = partial or depot.blobs.open_partial(place)
             if partial is not None:
-                download.source = _Elsewhere(partial)
+                download.source = partial
                 download.progressed(partial.size)
             await asyncio.sleep(POLL_S)
     finally:
         download.source = None
         if partial is not None:
             partial.close()
-
-
-class _Elsewhere:
-    """A file that another process is writing, as a follower reads it."""
-
-    def __init__(self, partial: OpenBlob) -> None:
-        self._partial = partial
-
-    async def read_partial(self, offset: int, length: int) -> bytes:
-        """Bytes that are written but not verified; none when the file has just been closed."""
-        try:
-            return await self._partial.read(offset, length)
-        except OSError:
-            return b""

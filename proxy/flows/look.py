@@ -13,6 +13,7 @@ from proxy.flows.places import Place
 from proxy.rules.resolution import Barriers, Walk, plan_walk, search_order
 from storage.catalogue import Transaction, packages
 from storage.catalogue.packages import Generation
+from storage.errors import StorageError
 from storage.records import (
     GroupRestriction,
     Instant,
@@ -87,6 +88,7 @@ async def look(depot: Depot, place: Place, ref: PackageRef) -> View:
     walk = await walk_of(depot, place, ref)
     consulted: dict[str, Consulted] = {}
     failed: dict[str, Failed] = {}
+    broken: list[StorageError] = []
 
     async def ask(name: str) -> None:
         try:
@@ -95,10 +97,14 @@ async def look(depot: Depot, place: Place, ref: PackageRef) -> View:
             )
         except Failed as problem:
             failed[name] = problem
+        except StorageError as problem:  # carried out of the group: it would be wrapped in another
+            broken.append(problem)
 
     async with asyncio.TaskGroup() as group:
         for name in walk.connections:
             group.create_task(ask(name))
+    for problem in broken:
+        raise problem
     generation = await depot.catalogue.read(packages.generation, place.domain.id, ref)
     now = depot.clock()
     ends = [answer.believed_until for answer in consulted.values()]

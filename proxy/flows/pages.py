@@ -57,6 +57,7 @@ class _Kept:
     surroundings: Surroundings
     generation: Generation
     failed: frozenset[str]  # connections that were missing when it was made
+    since: Instant  # a clock that went back behind it says nothing of `believed_until`
     believed_until: Instant
     stale: str | None
 
@@ -111,7 +112,7 @@ async def page(
     kept = depot.pages.get(key)
     if kept is not None and kept.surroundings is not place.surroundings:
         kept = None
-    believed = kept is not None and depot.clock() < kept.believed_until
+    believed = kept is not None and kept.since <= depot.clock() < kept.believed_until
     if kept is not None and believed and await _holds(depot, place, ref, key, kept):
         return Shown(page=kept.page, stale=kept.stale, until=kept.believed_until)
     stamp = depot.catalogue.stamp()
@@ -121,7 +122,13 @@ async def page(
             ("page", *key, view.generation, frozenset(view.failed)),
             lambda: _make(depot, place, key, view=view, stamp=stamp, render=render),
         )
-    kept = replace(kept, stamp=stamp, believed_until=view.believed_until, stale=view.stale)
+    kept = replace(
+        kept,
+        stamp=stamp,
+        since=depot.clock(),
+        believed_until=view.believed_until,
+        stale=view.stale,
+    )
     depot.pages.put(key, kept)
     return Shown(page=kept.page, stale=kept.stale, until=kept.believed_until)
 
@@ -150,6 +157,7 @@ async def _make(
         surroundings=place.surroundings,
         generation=view.generation,
         failed=frozenset(view.failed),
+        since=depot.clock(),
         believed_until=view.believed_until,
         stale=view.stale,
     )

@@ -10,7 +10,7 @@ from proxy.errors import NotFound
 from proxy.rules.groups import GroupTree
 from proxy.rules.permissions import Kind, Policy, read_policy
 from storage.catalogue import Catalogue, Transaction, domains, groups, policies, repositories
-from storage.records import Domain, Repository, RepositoryId
+from storage.records import Domain, DomainId, Instant, Repository, RepositoryId
 
 MAX_DOMAINS: Final = 1_000  # held in memory; asking for more drops the oldest
 
@@ -39,6 +39,34 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.domain.name}/{self.repository.name}"
+
+
+def nowhere(domain: str, repository: str, around: Surroundings | None, *, owner: str) -> Place:
+    """A place that is not there; who may not ask for it is refused as if it were.
+
+    `around`: its domain, if that is there; `owner`: the account that would own it.
+    """
+    if around is None:
+        gone = Domain(
+            id=DomainId(""),
+            name=domain,
+            owner=owner,
+            encryption_key="",
+            created_at=Instant(0),
+            generation=0,
+        )
+        around = Surroundings(domain=gone, by_name={}, graph={}, policies={}, groups=GroupTree([]))
+    return Place(
+        surroundings=around,
+        repository=Repository(
+            id=RepositoryId(""),
+            domain_id=around.domain.id,
+            name=repository,
+            administrator="",
+            description="",
+            created_at=Instant(0),
+        ),
+    )
 
 
 class Places:

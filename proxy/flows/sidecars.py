@@ -11,7 +11,7 @@ from proxy.errors import NotFound, UpstreamCorrupt
 from proxy.flows import fetch as assets
 from proxy.flows.depot import Depot
 from proxy.flows.fetch import Located, Wanted
-from proxy.flows.ingest import store_bytes
+from proxy.flows.ingest import keep_sidecars, store_bytes
 from proxy.format import Connection
 from proxy.rules.resolution import HeldBy
 from proxy.upstream.client import FileGone
@@ -73,6 +73,11 @@ def _as_asset(sidecar: Sidecar, blob: Blob) -> Asset:
 
 async def _fetch(depot: Depot, wanted: Wanted, located: Located, sidecar: Sidecar) -> Sha256:
     domain, source = wanted.place.domain.id, located.asset.sha256
+    stored = isinstance(located, HeldBy) and located.holding.stored
+    if stored and source is not None:
+        found = await _read_out(depot, wanted, sidecar, source)
+        if found is not None:
+            return found
     name = located.holding.origin.connection if isinstance(located, HeldBy) else located.connection
     via = depot.connections.get(name or "")
     if sidecar.url is not None and via is not None:
@@ -81,16 +86,24 @@ async def _fetch(depot: Depot, wanted: Wanted, located: Located, sidecar: Sideca
             if source is not None:  # npm's tarballs have none before they are stored
                 await depot.catalogue.note(sidecars.insert, domain, source, sidecar.kind, found)
             return found
-    # The registry has none: it is read out of the bytes, which stay without anybody retaining them.
-    if isinstance(located, HeldBy) and located.holding.stored:
-        raise NotFound(f"{wanted} has no readable {sidecar.kind}")
-    download = assets.fetch_only(depot, wanted, located)
-    await download.finished()
-    assert download.blob is not None, "finished without a failure"
-    held = await depot.catalogue.read(sidecars.find, domain, download.blob.sha256, sidecar.kind)
-    if held is None:
-        raise NotFound(f"{wanted} has no readable {sidecar.kind}")
-    return held
+    if not stored:
+        # The bytes stay without anybody retaining them.
+        download = assets.fetch_only(depot, wanted, located)
+        await download.finished()
+        assert download.blob is not None, "finished without a failure"
+        found = await _read_out(depot, wanted, sidecar, download.blob.sha256)
+        if found is not None:
+            return found
+    raise NotFound(f"{wanted} has no readable {sidecar.kind}")
+
+
+async def _read_out(
+    depot: Depot, wanted: Wanted, sidecar: Sidecar, source: Sha256
+) -> Sha256 | None:
+    """The document out of the asset's stored bytes, where it is kept from then on."""
+    domain = wanted.place.domain.id
+    await keep_sidecars(depot, domain, wanted.asset, wanted.ref.format, source)
+    return await depot.catalogue.read(sidecars.find, domain, source, sidecar.kind)
 
 
 async def _from_registry(

@@ -136,6 +136,7 @@ class Verdict:
 
     allowed: bool
     why: str
+    forbidden: bool = False  # by an explicit deny, whatever else allows it
 
 
 def account_of(principal: str) -> str:
@@ -149,16 +150,28 @@ def decide(question: Question, policies: Policies) -> Verdict:
     identity = [_effect(policy, question) for policy in policies.identity]
     domain = policies.domain and _effect(policies.domain, question)
     repository = policies.repository and _effect(policies.repository, question)
+    granted = _granted(
+        account_of(question.principal),
+        policies,
+        by_identity=Effect.ALLOW in identity,
+        by_resource=Effect.ALLOW in (domain, repository),
+    )
     for name, effects in (
         ("an identity policy", identity),
         ("the domain's policy", [domain]),
         ("the repository's policy", [repository]),
     ):
         if Effect.DENY in effects:
-            return Verdict(allowed=False, why=f"with an explicit deny in {name}")
-    by_identity = Effect.ALLOW in identity
-    by_resource = Effect.ALLOW in (domain, repository)
-    account = account_of(question.principal)
+            # That there is such a policy tells that its resource is there, too: it is named to those
+            # alone whom something else allows it.
+            told = granted.allowed or effects is identity
+            why = f"with an explicit deny in {name}" if told else granted.why
+            return Verdict(allowed=False, why=why, forbidden=True)
+    return granted
+
+
+def _granted(account: str, policies: Policies, *, by_identity: bool, by_resource: bool) -> Verdict:
+    """The verdict of what allows, were there nothing that denies."""
     if account == policies.owner:
         if by_identity or by_resource:
             return Verdict(allowed=True, why="a policy in the owner's account allows it")

@@ -8,6 +8,7 @@ this server fetch from the machines beside it.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from typing import Final
 
@@ -22,8 +23,10 @@ INTERNAL: Final = tuple(
     ipaddress.ip_network(network)
     for network in (
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
-        "192.168.0.0/16", "224.0.0.0/4", "240.0.0.0/4", "::/128", "::1/128", "fc00::/7", "fe80::/10",
-        "ff00::/8", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16",
+        "192.0.0.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4",
+        "::/96", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8", "::ffff:0:0/96", "64:ff9b::/96",
+        "64:ff9b:1::/48", "100::/64", "2001::/32", "2002::/16",
+        "168.63.129.16/32",  # public, and yet a cloud's own service for its machines
     )
 )  # fmt: skip
 
@@ -36,14 +39,21 @@ def is_internal(address: str) -> bool:
 
 def is_trusted(via: Connection, url: URL) -> bool:
     """Whether the URL lies on the connection's own origin, or on one that is configured."""
-    origins = {str(URL(via.url).origin()), *(via.file_origins or ())}
-    return str(url.origin()) in {origin.rstrip("/") for origin in origins}
+    place = _place(url)
+    return any(place == _place(URL(trusted)) for trusted in (via.url, *(via.file_origins or ())))
+
+
+def _place(url: URL) -> tuple[str, str | None, int | None]:
+    """An origin, however it is written: case and a default port make no difference."""
+    return url.scheme, url.host.lower() if url.host else None, url.port
 
 
 def refusal(via: Connection, url: URL) -> str | None:
     """Why this URL is not fetched, as a sentence; None if it may be."""
     if url.scheme not in {"http", "https"} or not url.host:
         return f"{url.scheme}: is no address of a file"
+    if not url.host.isascii():
+        return f"it names the host {url.host}, which is not written in ASCII"
     if url.user is not None or url.password is not None:
         return "it names a file by a URL with credentials"
     return None if is_trusted(via, url) else _refusal_of_stranger(via, url)
@@ -54,11 +64,20 @@ def _refusal_of_stranger(via: Connection, url: URL) -> str | None:
         return f"it names a file on {url.origin()}, which file_origins does not allow"
     if url.scheme != "https":
         return f"it names a file on {url.origin()}, which is neither its own origin nor https"
+    host = url.host or ""
     try:
-        internal = is_internal(url.host or "")
+        internal = is_internal(host)
     except ValueError:
+        if _is_number(host):
+            return f"it names a file on {host}, which is no way to write an address"
         return None  # a name: its addresses are looked at when it is resolved
     return f"it names a file on the internal address {url.host}" if internal else None
+
+
+def _is_number(host: str) -> bool:
+    """Whether libraries take it for an address, and never ask a resolver: 2130706433, 127.1, 0177.0.0.1."""
+    parts = host.lower().rstrip(".").split(".")
+    return all(one.isdigit() or re.fullmatch(r"0x[0-9a-f]*", one) for one in parts)
 
 
 class PublicResolver(AbstractResolver):

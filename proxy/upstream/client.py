@@ -21,10 +21,14 @@ from proxy.format import Connection, UpstreamAnswer, UpstreamRequest
 from proxy.observe import UPSTREAM
 from proxy.upstream.addresses import PublicResolver, is_trusted, refusal
 from proxy.upstream.breaker import Breaker
+from proxy.upstream.proxies import Proxies
 
 log = logging.getLogger("entrepot.upstream")
 
 PIECE: Final = 256 << 10  # bytes
+GATHER_S: Final = (
+    0.004  # while little arrives, more is waited for: each piece costs whoever writes it a thread
+)
 MAX_HOPS: Final = 5
 RETRIED: Final = frozenset({429, 500, 502, 503, 504})
 CODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's window bits
@@ -78,6 +82,8 @@ class UpstreamFile:
             async for piece in self._answer.content.iter_chunked(PIECE):
                 received += len(piece)
                 yield piece
+                if PIECE <= received != self.size and len(piece) < PIECE // 2:
+                    await asyncio.sleep(GATHER_S)
         except TimeoutError as problem:
             raise UpstreamUnavailable(self._via.name, "it stalled", timed_out=True) from problem
         except aiohttp.ClientError as problem:
@@ -97,6 +103,7 @@ class UpstreamClient:
         self._limits = limits
         self._clock = clock
         self._breakers: dict[str, Breaker] = {}
+        self._proxies = Proxies()
 
     async def __aenter__(self) -> Self:
         self._trusted = self._session(None)
@@ -124,7 +131,6 @@ class UpstreamClient:
                 total=None, sock_connect=limits.connect_s, sock_read=limits.idle_s
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=True,
             headers={"User-Agent": USER_AGENT},
             max_field_size=64 << 10,
         )
@@ -187,7 +193,7 @@ class UpstreamClient:
             wait_s = breaker.retry_after_s(self._clock())
             raise UpstreamUnavailable(via.name, "it failed repeatedly", retry_after_s=wait_s)
         try:
-            answer = await self._try(via, URL(url, encoded=True), headers, body)
+            answer = await self._try(via, _address(via, url), headers, body)
         except BaseException as problem:
             if isinstance(problem, UpstreamUnavailable):
                 breaker.failed(self._clock())
@@ -244,13 +250,18 @@ class UpstreamClient:
             session = self._trusted if is_trusted(via, url) else self._public
             method = "GET" if body is None else "POST"
             answer = await session.request(
-                method, url, headers=headers, data=body, allow_redirects=False
+                method,
+                url,
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                proxy=self._proxies.of(url),
             )
             location = answer.headers.get("Location")
             if answer.status not in {301, 302, 303, 307, 308} or not location:
                 return answer
             answer.release()
-            url = url.join(URL(location, encoded=True))
+            url = url.join(_address(via, location))
         raise UpstreamCorrupt(via.name, f"it redirected more than {MAX_HOPS} times")
 
     async def _read_index(self, via: Connection, answer: aiohttp.ClientResponse) -> UpstreamAnswer:
@@ -286,6 +297,20 @@ class UpstreamClient:
         )
 
 
+def _address(via: Connection, text: str) -> URL:
+    """What an index or a redirect names, as a URL.
+
+    Raises:
+        UpstreamCorrupt: it is none.
+    """
+    try:
+        url = URL(text, encoded=True)
+        _ = url.host, url.port  # parsed late: what is none is refused here
+    except ValueError as problem:
+        raise UpstreamCorrupt(via.name, "it names an address that is no URL") from problem
+    return url
+
+
 def _retry_after(answer: aiohttp.ClientResponse) -> int | None:
     text = answer.headers.get("Retry-After", "")
     return min(int(text), 3600) if text.isascii() and text.isdigit() and int(text) else None
@@ -294,4 +319,6 @@ def _retry_after(answer: aiohttp.ClientResponse) -> int | None:
 def _reason(problem: Exception) -> str:
     if isinstance(problem, aiohttp.ClientConnectorError):
         return f"no connection ({problem.os_error.strerror or problem.os_error})"
+    if isinstance(problem, aiohttp.ClientResponseError):
+        return "what it answered is no HTTP"  # aiohttp quotes the answer and the whole address
     return str(problem) or type(problem).__name__

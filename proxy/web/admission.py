@@ -21,6 +21,9 @@ from storage.catalogue.tags import Taggable, Tagged
 from storage.records import Instant, Repository
 
 ANONYMOUS: Final = "anonymous"
+NEEDED: Final = (
+    "an authorization token is needed: as the password of the user aws, or as a Bearer token"
+)
 MAX_VERDICTS: Final = 50_000
 SERVICE_PREFIX: Final = "codeartifact:"
 SECOND: Final = 1_000_000  # µs
@@ -65,7 +68,7 @@ class Admission:
     ) -> None:
         self.principals = principals
         self._depot = depot
-        self._account = account
+        self.account = account
         self._region = region
         self._anonymous = anonymous
         self._verdicts: dict[tuple[object, ...], tuple[Surroundings, int, Verdict]] = {}
@@ -82,9 +85,7 @@ class Admission:
         if token is None:
             if self._anonymous or open_to_all:
                 return Caller(principal=ANONYMOUS)
-            raise Unauthenticated(
-                "an authorization token is needed: as the password of the user aws, or as a Bearer token"
-            )
+            raise Unauthenticated(NEEDED)
         claims = await self.principals.read_token(token, now=self._depot.clock())
         if claims.domain != domain:
             raise Unauthenticated(
@@ -101,8 +102,12 @@ class Admission:
 
         Raises:
             Denied: the sentence names the principal, the action, the resource and the rule.
+            Unauthenticated: nobody is signed in, and a policy forbids it to everybody.
         """
         verdict, lasting = await self._verdict(caller, needs, surroundings, request)
+        if not verdict.allowed and caller.principal == ANONYMOUS:
+            # Clients send the credentials that they have when they are asked for them.
+            raise Unauthenticated(NEEDED)
         if not verdict.allowed:
             raise Denied(
                 f"User: {caller.principal} is not authorized to perform: "
@@ -125,7 +130,8 @@ class Admission:
         policies = await self._policies(caller, needs, surroundings)
         verdict = await self._decide(caller, needs, surroundings, policies, request)
         lasting = not _conditional(policies)
-        if lasting:
+        # Of names that are not there clients could make up any number.
+        if lasting and (not needs.repository or needs.repository in surroundings.by_name):
             while len(self._verdicts) >= MAX_VERDICTS:
                 self._verdicts.pop(next(iter(self._verdicts)))
             self._verdicts[key] = (surroundings, generation, verdict)
@@ -176,7 +182,7 @@ class Admission:
             ),
         )
         verdict = decide(question, policies)
-        if caller.principal == ANONYMOUS and "explicit deny" not in verdict.why:
+        if caller.principal == ANONYMOUS and not verdict.forbidden:
             # The configuration lets everybody read, or this address is open to all.
             return Verdict(allowed=True, why="anonymous principals may read")
         return verdict
@@ -209,8 +215,8 @@ class Admission:
             "aws:principaltype": ("AssumedRole" if session else "User",),
             "aws:userid": (name,),
             "aws:requestedregion": (self._region,),
-            "aws:resourceaccount": (self._account,),
-            "aws:securetransport": (str(request.url.scheme == "https").lower(),),
+            "aws:resourceaccount": (self.account,),
+            "aws:securetransport": (str(request.scope["scheme"] == "https").lower(),),
             "aws:principalisawsservice": ("false",),
         }
         if request.client is not None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, aclosing
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from proxy.flows.depot import Depot
-from proxy.flows.downloads import PIECE, Download
+from proxy.flows.downloads import PIECE, Download, Piece
 from proxy.web.edge import SOURCE
 from proxy.web.finished import ENDLESS, PASSING, Lasting
+from proxy.web.heads import has_same
 from proxy.web.ranges import parse_range
+from proxy.web.zerocopy import EXTENSION
 from storage.blobs import OpenBlob
 from storage.records import Asset, DomainId, Sha256
 
 SMALL: Final = 256 << 10  # bytes that go out in one piece
+SPAN: Final = 8 << 20  # bytes that the server is asked to send from a file at once
 IMMUTABLE: Final = "max-age=31536000, immutable"
 
 
@@ -29,6 +33,7 @@ def headers(asset: Asset, media_type: str, source: str = "stored") -> dict[str, 
         "Accept-Ranges": "bytes",
         "Cache-Control": IMMUTABLE,
         "X-Content-Type-Options": "nosniff",
+        "Content-Disposition": "attachment",
     }
     # The strongest digest that was announced: an ETag is the same before and after the bytes are here.
     strongest = next((name for name in ("sha512", "sha256") if name in asset.digests), None)
@@ -39,10 +44,7 @@ def headers(asset: Asset, media_type: str, source: str = "stored") -> dict[str, 
 
 def not_modified(request: Request, found: dict[str, str]) -> bool:
     """Whether the client has these bytes."""
-    wanted = request.headers.get("If-None-Match", "")
-    etag = found.get("ETag")
-    tags = {tag.strip().removeprefix("W/") for tag in wanted.split(",")}
-    return etag is not None and (etag in tags or wanted.strip() == "*")
+    return has_same(request.headers.get("If-None-Match"), found.get("ETag"))
 
 
 def wanted_range(request: Request, found: dict[str, str], size: int) -> tuple[int, int] | None:
@@ -76,7 +78,7 @@ async def answer_stored(
 ) -> Response:
     """Bytes that are here; where `redirects` are followed, large ones may lie behind a signed URL."""
     found = headers(asset, media_type)
-    if not_modified(request, found):
+    if (asset.size or 0) > SMALL and not_modified(request, found):
         return Response(status_code=304, headers=found)
     if redirects and asset.size is not None:
         url = await depot.blobs.signed_url(domain, Sha256(asset.digests["sha256"]), size=asset.size)
@@ -102,17 +104,60 @@ async def answer_stored(
                 status_code=status,
             )
         opened.pop_all()  # the stream closes it
-    return StreamingResponse(_pieces(blob, start, end), status_code=status, headers=found)
+    pieces = _whole(blob, start, end)
+    return PieceResponse(pieces, status_code=status, headers=found)
 
 
-async def _pieces(blob: OpenBlob, start: int, end: int) -> AsyncIterator[bytes]:
+async def _whole(blob: OpenBlob, start: int, end: int) -> AsyncGenerator[Piece, None]:
     try:
-        while start < end:
-            piece = await blob.read(start, min(PIECE, end - start))
-            start += len(piece)
-            yield piece
+        yield Piece(start, end - start, blob.descriptor, blob.read)
     finally:
         blob.close()
+
+
+class PieceResponse(Response):
+    """Bytes that are stored or still arriving, by the cheapest way that the server offers."""
+
+    def __init__(
+        self, pieces: AsyncGenerator[Piece, None], *, headers: dict[str, str], status_code: int
+    ) -> None:
+        super().__init__(headers=headers, status_code=status_code)
+        self._pieces = pieces
+        if "Content-Length" not in headers:
+            del self.headers["Content-Length"]  # of the empty body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends head and pieces; each as soon as it may be sent."""
+        del receive
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send(start | {"headers": self.raw_headers})
+        by_kernel = EXTENSION in scope.get("extensions", {}) and "content-length" in self.headers
+        async with aclosing(self._pieces) as pieces:
+            async for piece in pieces:
+                if by_kernel and piece.descriptor is not None:
+                    await _send_by_kernel(piece, send)
+                else:
+                    await _send_read(piece, send)
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_by_kernel(piece: Piece, send: Send) -> None:
+    span = {"type": EXTENSION, "more_body": True, "file": piece.descriptor}
+    position, end = piece.offset, piece.offset + piece.length
+    while position < end:
+        count = min(SPAN, end - position)
+        await send(span | {"offset": position, "count": count})
+        position += count
+
+
+async def _send_read(piece: Piece, send: Send) -> None:
+    position, end = piece.offset, piece.offset + piece.length
+    while position < end:
+        body = await piece.read(position, min(PIECE, end - position))
+        if not body:
+            raise EOFError("the file is shorter than it was")
+        position += len(body)
+        await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 async def answer_arriving(
@@ -128,5 +173,5 @@ async def answer_arriving(
         found["Content-Length"] = str(end - start)
     if span is not None:
         found["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{size}"
-    body = download.follow(depot.blobs, domain, start=start, end=end)
-    return StreamingResponse(body, status_code=200 if span is None else 206, headers=found)
+    pieces = download.follow(depot.blobs, domain, start=start, end=end)
+    return PieceResponse(pieces, status_code=200 if span is None else 206, headers=found)

@@ -18,7 +18,8 @@ from multipart import (
 )
 from starlette.requests import ClientDisconnect, Request
 
-from proxy.errors import Invalid, TooLarge
+from proxy.errors import CodingUnsupported, Invalid, TooLarge
+from storage.errors import StorageUnavailable
 
 MAX_PARTS: Final = 10_000
 MAX_FIELDS_BYTES: Final = 16 << 20  # of all parts but files: a long description is in one of them
@@ -32,13 +33,28 @@ class Part:
     file_name: str | None
 
 
+def refuse_coding(request: Request) -> None:
+    """What is published is taken as it is: bytes that unpack to more than they are have no limit.
+
+    Raises:
+        CodingUnsupported: the body is compressed.
+    """
+    coding = request.headers.get("Content-Encoding", "identity")
+    if coding.strip().lower() not in {"identity", ""}:
+        raise CodingUnsupported(
+            f"a body in the content coding {coding[:40]} is not taken; send it as it is"
+        )
+
+
 async def parts(request: Request) -> AsyncIterator[Part | bytes]:
     """The parts of a `multipart/form-data` body: a `Part`, then its bytes in pieces, then the next.
 
     Raises:
         Invalid: it is no such body.
         TooLarge: it has too many parts.
+        CodingUnsupported: it is compressed.
     """
+    refuse_coding(request)
     kind, options = parse_options_header(request.headers.get("Content-Type", ""))
     boundary = options.get("boundary", "")
     if kind.lower() != "multipart/form-data" or not boundary:
@@ -67,16 +83,22 @@ async def spooled(request: Request, folder: Path, at_most: int) -> AsyncIterator
 
     Raises:
         TooLarge: it is longer than `at_most` bytes.
+        CodingUnsupported: it is compressed.
+        StorageUnavailable: it cannot be kept.
     """
-    async with aiofiles.tempfile.NamedTemporaryFile("wb", dir=folder, prefix="body-") as file:
-        size = 0
-        async for piece in request.stream():
-            size += len(piece)
-            if size > at_most:
-                raise TooLarge(f"the body is larger than {at_most} bytes")
-            await file.write(piece)
-        await file.flush()
-        yield Path(str(file.name))
+    refuse_coding(request)
+    try:
+        async with aiofiles.tempfile.NamedTemporaryFile("wb", dir=folder, prefix="body-") as file:
+            size = 0
+            async for piece in request.stream():
+                size += len(piece)
+                if size > at_most:
+                    raise TooLarge(f"the body is larger than {at_most} bytes")
+                await file.write(piece)
+            await file.flush()
+            yield Path(str(file.name))
+    except OSError as problem:  # of the file: full, read-only, damaged
+        raise StorageUnavailable(f"the body cannot be kept: {problem.strerror}") from problem
 
 
 async def drain(request: Request, at_most: int = 64 << 20) -> None:

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from proxy.errors import EntrepotError, Invalid, MethodUnsupported, NotFound, Unauthenticated
 from proxy.flows.depot import Depot
-from proxy.observe import CUT
+from proxy.flows.places import Place, nowhere
 from proxy.rules.permissions import Level
 from proxy.web import faults
-from proxy.web.admission import ANONYMOUS, Admission, Needs
+from proxy.web.admission import ANONYMOUS, Admission, Caller, Needs
+from proxy.web.browsers import protect
 from proxy.web.edge import ON_PACKAGES, SOURCE, Call, Edge
 from proxy.web.finished import ENDLESS, PASSING, FinishedAnswers, Lasting
-from proxy.web.protocol import asked
-from proxy.web.traces import served
+from proxy.web.heads import asked, has_same
+from proxy.web.rates import Rates
+from proxy.web.sending import send_answer
+from proxy.web.traces import new_request_id, served
 from storage.catalogue.tags import Taggable
 from storage.errors import StorageError
 from storage.records import PackageRef
@@ -47,32 +49,33 @@ class DataPlane:
         self.depot: Depot | None = None  # set while the server runs
         self.admission: Admission | None = None
         self.finished: FinishedAnswers | None = None
+        self.rates: Rates | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, and its line in the log."""
         assert self.depot is not None, "opened by the lifespan"
         request = Request(scope, receive)
-        request_id = uuid.uuid4().hex
+        request_id = new_request_id()
         started = time.perf_counter()
         stamp = self.depot.catalogue.stamp()
-        label, response = await self._answer(request)
+        try:
+            label, response = await self._answer(request)
+        except ClientDisconnect:
+            log.info(
+                "request.left",
+                extra={"request_id": request_id.decode(), "path": scope["path"][:200]},
+            )
+            return
+        protect(response)
         source = response.headers.get(SOURCE, "none")
         if isinstance(response, Lasting) and response.status_code == 200:
             self._finish(request, response, stamp=stamp, label=label, source=source)
-        response.headers["X-Request-Id"] = request_id
-        sent = 0
-
-        async def counted(message: Message) -> None:
-            nonlocal sent
-            await send(message)
-            sent += len(message.get("body", b""))
-
-        try:
-            await response(scope, receive, counted)
-        except (EntrepotError, StorageError) as problem:
-            # The answer has begun: the connection is cut, so that no part is taken for the whole.
-            CUT.inc()
-            log.warning("request.cut", extra={"request_id": request_id, "reason": str(problem)})
+            if has_same(request.headers.get("If-None-Match"), response.headers.get("ETag")):
+                response = response.not_modified()
+        response.headers["X-Request-Id"] = request_id.decode()
+        sent = await send_answer(
+            response, scope, receive, send, log=log, request_id=request_id.decode()
+        )
         served(
             label=label,
             method=request.method,
@@ -123,14 +126,17 @@ class DataPlane:
         self, edge: Edge, request: Request, domain: str, repository: str, rest: tuple[str, ...]
     ) -> Response:
         assert self.depot is not None, "opened by the lifespan"
-        assert self.admission is not None, "opened by the lifespan"
+        if self.rates is not None and request.client is not None:
+            self.rates.enter(request.client.host)
         action = edge.actions.get(request.method)
         if action is None:
             raise MethodUnsupported("this address can only be read", allowed=tuple(edge.actions))
-        caller = await self.admission.by_token(
-            request.headers.get("Authorization"), domain, open_to_all=rest in edge.open_to_all
-        )
-        surroundings = await self.depot.places.surroundings(domain)
+        opened = edge.open_to_all.get(rest) if request.method in {"GET", "HEAD"} else None
+        caller = await self._caller(request, domain, open_to_all=opened is not None)
+        if opened is not None:
+            return opened()
+        place, missing = await self._place(domain, repository)
+        surroundings = place.surroundings
         place_arn = f"{domain}/{repository}"
         arn = f"arn:aws:codeartifact:{self._region}:{surroundings.domain.owner}"
 
@@ -146,7 +152,10 @@ class DataPlane:
                 tagged=(Taggable.REPOSITORY, repository) if ref is None else None,
             )
             assert self.admission is not None, "opened by the lifespan"
-            return await self.admission.authorise(caller, needs, surroundings, request)
+            lasts = await self.admission.authorise(caller, needs, surroundings, request)
+            if missing is not None:  # which is told to whoever might see it if it were there
+                raise missing
+            return lasts
 
         lasting = False
         if action not in ON_PACKAGES:
@@ -155,17 +164,44 @@ class DataPlane:
             raise Unauthenticated("an authorization token is needed to publish")
         call = Call(
             request=request,
-            place=await self.depot.places.find(domain, repository),
+            place=place,
             segments=rest,
             base=f"{self._public_url}/{PREFIX}/{domain}/{edge.format.name}/{repository}/",
             principal=caller.principal,
             authorise=authorise,
         )
         response = await edge.answer(self.depot, call)
-        if isinstance(response, Lasting):
-            ends = caller.expires_at or ENDLESS
-            response.until = min(response.until, ends) if lasting else PASSING
-        return response
+        if missing is not None:
+            raise missing
+        return _bounded(response, caller, lasting=lasting)
+
+    async def _caller(self, request: Request, domain: str, *, open_to_all: bool) -> Caller:
+        """Who asks, and may ask so often."""
+        assert self.admission is not None, "opened by the lifespan"
+        token = request.headers.get("Authorization")
+        caller = await self.admission.by_token(token, domain, open_to_all=open_to_all)
+        if self.rates is not None:
+            self.rates.charge(caller.principal, token)
+        return caller
+
+    async def _place(self, domain: str, repository: str) -> tuple[Place, NotFound | None]:
+        """The place; or one that is not there, and the sentence that says so."""
+        assert self.depot is not None, "opened by the lifespan"
+        assert self.admission is not None, "opened by the lifespan"
+        around = None
+        try:
+            around = await self.depot.places.surroundings(domain)
+            return await self.depot.places.find(domain, repository), None
+        except NotFound as problem:
+            return nowhere(domain, repository, around, owner=self.admission.account), problem
+
+
+def _bounded(response: Response, caller: Caller, *, lasting: bool) -> Response:
+    """An answer holds no longer than the rights of whoever got it."""
+    if isinstance(response, Lasting):
+        ends = caller.expires_at or ENDLESS
+        response.until = min(response.until, ends) if lasting else PASSING
+    return response
 
 
 @lru_cache(maxsize=8_192)

@@ -58,8 +58,11 @@ class Edge(Protocol):
         ...
 
     @property
-    def open_to_all(self) -> frozenset[tuple[str, ...]]:
-        """Paths below a repository, as segments, that need no credential."""
+    def open_to_all(self) -> Mapping[tuple[str, ...], Callable[[], Response]]:
+        """Paths below a repository, as segments, that need no credential to be read, and their answers.
+
+        The same for every repository, whether it is there or not.
+        """
         ...
 
     async def answer(self, depot: Depot, call: Call) -> Response:

@@ -17,6 +17,7 @@ FAULTS: Final[dict[type[Exception], int]] = {
     errors.NotAcceptable: 406,
     errors.Conflict: 409,
     errors.TooLarge: 413,
+    errors.CodingUnsupported: 415,
     errors.RangeUnsatisfiable: 416,
     errors.Throttled: 429,
     errors.UpstreamCorrupt: 502,
@@ -41,6 +42,8 @@ def headers_of(problem: errors.EntrepotError | StorageError) -> dict[str, str]:
     status = status_of(problem)
     if status in {429, 503, 504, 502}:
         headers["Retry-After"] = str(getattr(problem, "retry_after_s", None) or 10)
+    if isinstance(problem, errors.CodingUnsupported):
+        headers["Accept-Encoding"] = "identity"  # RFC 9110, 15.5.16
     if isinstance(problem, errors.MethodUnsupported):
         headers["Allow"] = ", ".join(problem.allowed)
     if isinstance(problem, errors.RangeUnsatisfiable):

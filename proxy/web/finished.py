@@ -16,9 +16,10 @@ from typing import Final
 from starlette.responses import Response
 
 from proxy.observe import FINISHED_BYTES
+from proxy.web.heads import Key, KnownHeads
 from storage.records import Instant
 
-MAX_BODY: Final = 1 << 20  # bytes of an answer: larger ones are streamed
+MAX_BODY: Final = 32 << 20  # bytes of an answer; pages may be large, and are held as pages anyway
 OVERHEAD: Final = 1_024  # bytes that an entry costs besides its body
 MAX_KEY: Final = 4_096  # bytes: what clients send decides how long keys are
 NOT_KEPT: Final = frozenset({b"content-length", b"x-request-id"})
@@ -28,9 +29,6 @@ ON_304: Final = frozenset(
 
 PASSING: Final = Instant(0)  # of an answer that holds for this one request alone
 ENDLESS: Final = Instant(1 << 62)  # of one that holds as long as nothing changes
-
-Key = tuple[bytes, bytes | None, bytes | None, bytes | None]
-"""The address with its query; Accept, Accept-Encoding and Authorization as they were sent."""
 
 
 class Lasting(Response):
@@ -42,16 +40,25 @@ class Lasting(Response):
         super().__init__(body, status_code=status_code, headers=dict(headers))
         self.until = until
 
+    def not_modified(self) -> Response:
+        """What a client gets that has these bytes."""
+        kept = {name: value for name, value in self.headers.items() if name.encode() in ON_304}
+        return Response(status_code=304, headers=kept)
+
 
 @dataclass(frozen=True, slots=True)
 class Finished:
     """One answer, ready to be written behind a status line and the server's own headers."""
 
-    head: bytes  # of a 200, without status line, up to the empty line that ends it
+    path: str  # as the log shows it
+    head: (
+        bytes  # of a 200, without status line and the server's own headers, its empty line included
+    )
     body: bytes
     head_304: bytes
     etag: bytes  # with its quotes, without W/
     stamp: int
+    since: Instant  # a clock that went back behind it says nothing of `until`
     until: Instant
     label: str  # of the format, for metrics
     source: str
@@ -62,6 +69,7 @@ class FinishedAnswers:
 
     def __init__(self, limit_bytes: int, clock: Callable[[], Instant]) -> None:
         self.held_bytes = 0
+        self.heads = KnownHeads()
         self._limit_bytes = limit_bytes
         self._clock = clock
         self._held: OrderedDict[Key, Finished] = OrderedDict()
@@ -71,7 +79,7 @@ class FinishedAnswers:
         found = self._held.get(key)
         if found is None:
             return None
-        if found.stamp != stamp or self._clock() >= found.until:
+        if found.stamp != stamp or not found.since <= self._clock() < found.until:
             self._drop(key)
             return None
         self._held.move_to_end(key)
@@ -86,11 +94,13 @@ class FinishedAnswers:
             return
         self._drop(key)
         self._held[key] = Finished(
-            head=_head(headers, NOT_KEPT) + b"content-length: %d\r\n" % len(body),
+            path=key[0].partition(b"?")[0].decode("latin-1"),
+            head=_head(headers, NOT_KEPT) + b"content-length: %d\r\n\r\n" % len(body),
             body=body,
-            head_304=_head(headers, frozenset(headers) - ON_304),
+            head_304=_head(headers, frozenset(headers) - ON_304) + b"\r\n",
             etag=etag,
             stamp=stamp,
+            since=self._clock(),
             until=response.until,
             label=label,
             source=source,

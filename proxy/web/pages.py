@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import Response
 
 from proxy.flows.pages import Page
 from proxy.rules.instants import http_date
@@ -19,8 +18,8 @@ WARNING: Final = '110 - "the public registry could not be asked"'
 
 def answer_page(
     request: Request, page: Page, *, stale: str | None = None, until: Instant = PASSING
-) -> Response:
-    """200 with the page, or 304 where the client has it; `until`: as long as nothing changes, it holds."""
+) -> Lasting:
+    """200 with the page; `until`: as long as nothing changes, it holds."""
     headers = {
         "ETag": f'W/"{page.etag}"',
         "Cache-Control": "no-cache",
@@ -33,17 +32,7 @@ def answer_page(
         headers["Last-Modified"] = http_date(page.modified)
     if stale is not None:
         headers["Warning"] = WARNING
-    if has_page(request.headers.get("If-None-Match"), page.etag):
-        return Response(status_code=304, headers=headers)
     if page.gzipped is not None and "gzip" in request.headers.get("Accept-Encoding", ""):
         headers["Content-Encoding"] = "gzip"
         return Lasting(page.gzipped, headers=headers, until=until)
     return Lasting(page.body, headers=headers, until=until)
-
-
-def has_page(if_none_match: str | None, etag: str) -> bool:
-    """Whether the client's validators name this page (RFC 9110, 13.1.2: weak comparison)."""
-    if not if_none_match:
-        return False
-    tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
-    return f'"{etag}"' in tags or "*" in tags

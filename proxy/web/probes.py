@@ -10,11 +10,29 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from proxy import observe
+from proxy import logs, observe
 from proxy.flows.depot import Depot
 from storage.errors import StorageError
 
 PATIENCE_S: Final = 5
+TELL_S: Final = 0.25  # how old the figures of the other workers are
+
+
+def tell(depot: Depot) -> None:
+    """Brings the metrics of this process up to date."""
+    observe.PAGES_BYTES.set(depot.pages.held_bytes)
+    observe.INDEXES_BYTES.set(depot.indexes.held_bytes)
+    observe.DOWNLOADS.set(len(depot.downloads))
+    observe.TASKS.set(len(asyncio.all_tasks()))
+    observe.LOST_LINES.set(logs.lost_lines())
+    observe.hand_over()
+
+
+async def keep_telling(depot: Depot) -> None:
+    """Does so again and again: any worker may be asked for the figures of all."""
+    while True:
+        await asyncio.sleep(TELL_S)
+        tell(depot)
 
 
 def routes(depot: Callable[[], Depot | None]) -> list[Route]:
@@ -38,9 +56,8 @@ def routes(depot: Callable[[], Depot | None]) -> list[Route]:
     async def metrics(_: Request) -> Response:
         present = depot()
         if present is not None:
-            observe.PAGES_BYTES.set(present.pages.held_bytes)
-            observe.INDEXES_BYTES.set(present.indexes.held_bytes)
-            observe.DOWNLOADS.set(len(present.downloads))
+            tell(present)
+        await asyncio.to_thread(logs.flush)
         body, media_type = await asyncio.to_thread(observe.exposition)
         return Response(body, headers={"Content-Type": media_type})
 

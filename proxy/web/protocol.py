@@ -3,63 +3,127 @@
 Only what is simple goes this way: a GET without body and without conditions but one entity tag, on a
 connection that stays open, has nothing else in progress and takes what is written. All else, and
 everything that is not known here, goes uvicorn's way to the application.
+
+Bytes that came before, as the whole head of one request, are not even parsed again.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterable
-from typing import Final
+from asyncio import AbstractEventLoop
+from typing import Any, Final
 
-from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.server import ServerState
 
-from proxy.web.finished import Finished, FinishedAnswers, Key
-from proxy.web.traces import served
+from proxy.web.finished import Finished, FinishedAnswers
+from proxy.web.guarded import GuardedProtocol
+from proxy.web.heads import Key, key_of, only_tag, single
+from proxy.web.traces import new_request_id, served
+from proxy.web.zerocopy import EXTENSION, ZeroCopyCycle
 from storage.catalogue import Catalogue
 
 PREFIX: Final = b"/d/"
+END: Final = b"\r\n\r\n"  # of a head
 OK: Final = b"HTTP/1.1 200 OK\r\n"
 NOT_MODIFIED: Final = b"HTTP/1.1 304 Not Modified\r\n"
-# Whatever else a request says of what it wants, the application understands; these change nothing.
-IN_THE_WAY: Final = frozenset(
-    {b"range", b"if-range", b"if-match", b"if-unmodified-since", b"if-modified-since"}
-    | {b"content-length", b"transfer-encoding", b"expect", b"upgrade"}
-)
 STATE: Final = "finished_answers"  # under which the application's lifespan hands them over
 CATALOGUE: Final = "catalogue"
 
 
-class FastProtocol(HttpToolsProtocol):
+class FastProtocol(GuardedProtocol):
     """See the module."""
 
-    _answered = False
     _made_of: object = None  # the list of headers that `_made` was made of
     _made = b""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._answers: FinishedAnswers | None = app_state.get(STATE)
+        self._catalogue: Catalogue | None = app_state.get(CATALOGUE)
+        self._between = True  # the parser has taken nothing of a next request
+        self._begun = 0  # requests in the bytes that are being parsed
+        self._answered: tuple[Key, bytes | None] | None = None  # what the last of them asked for
+
+    def data_received(self, data: bytes) -> None:
+        """Answers at once what came before, or has it parsed."""
+        whole = self._between
+        if whole and self._answer_known(data):
+            return
+        self._begun, self._answered = 0, None
+        super().data_received(data)
+        if whole and self._answered and self._begun == 1 and self._between and data.endswith(END):
+            assert self._answers is not None, "it has answered"
+            self._answers.heads.keep(data, *self._answered)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._between = False
+        self._begun += 1
+        super().on_message_begin()
+        if self.scheme == "http":  # what TLS sends has to pass through it
+            self.scope["extensions"] = {EXTENSION: {}}
 
     def on_headers_complete(self) -> None:
         """Answers at once, or lets uvicorn go on."""
         started = time.perf_counter()
-        found = self._finished()
-        if found is None:
+        asked = self._asked()
+        found = None if asked is None else self._find(asked[0])
+        if asked is None or found is None or not self.admits(self.client_address(), asked[0][3]):
+            self._answered = None
             super().on_headers_complete()
             return
-        answer, tag = found
-        same = tag is not None and tag.removeprefix(b"W/") == answer.etag
-        request_id = os.urandom(16).hex()
-        line = b"x-request-id: " + request_id.encode() + b"\r\n"
+        self._answered = asked
+        self._send(found, asked[1], started)
+
+    def on_message_complete(self) -> None:
+        """After a finished answer, the connection waits for its next request."""
+        self._between = True
+        if self._answered is None:
+            super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        # uvicorn makes the cycle itself; a subclass without fields of its own can take its place.
+        cycle.__class__ = ZeroCopyCycle
+        super()._start_asgi_task(cycle, app)
+
+    def _answer_known(self, data: bytes) -> bool:
+        """Whether these bytes were the head of a request before, and its answer has left."""
+        started = time.perf_counter()
+        known = None if self._answers is None else self._answers.heads.find(data)
+        if known is None or not self._is_free():
+            return False
+        found = self._find(known[0])
+        # Whom a proxy speaks for stands among the headers, and those are read in the ordinary way.
+        if found is None or not self.admits(None if self.via_proxy else self.address, known[0][3]):
+            return False
+        self._send(found, known[1], started)
+        return True
+
+    def _send(self, answer: Finished, tag: bytes | None, started: float) -> None:
+        """Writes the answer, or 304 to a client that has it, and leaves its traces."""
+        request_id = new_request_id()
+        line = b"x-request-id: %b\r\n" % request_id
+        same = tag is not None and tag == answer.etag
         if same:
-            head = NOT_MODIFIED + self._own_headers() + line + answer.head_304 + b"\r\n"
-            self.transport.write(head)
+            parts = (NOT_MODIFIED, self._own_headers(), line, answer.head_304)
+            self.transport.write(b"".join(parts))
         else:
-            head = OK + self._own_headers() + line + answer.head + b"\r\n"
+            head = b"".join((OK, self._own_headers(), line, answer.head))
             self.transport.writelines((head, answer.body))
-        self._answered = True
+        self.answered_at_once()
         served(
             label=answer.label,
             method="GET",
-            path=self.url,
+            path=answer.path,
             status=304 if same else 200,
             source=answer.source,
             sent=0 if same else len(answer.body),
@@ -67,38 +131,39 @@ class FastProtocol(HttpToolsProtocol):
             request_id=request_id,
         )
 
-    def on_message_complete(self) -> None:
-        """After a finished answer, the connection waits for its next request."""
-        if not self._answered:
-            super().on_message_complete()
-            return
-        self._answered = False
-        self.on_response_complete()
+    def _asked(self) -> tuple[Key, bytes | None] | None:
+        """What this request asks for, and the entity tag that the client has; None: it is not simple."""
+        if not self.url.startswith(PREFIX) or not self._is_simple() or not self._is_free():
+            return None
+        headers = single(self.headers)
+        if headers is None:
+            return None
+        simple, tag = only_tag(headers)
+        return (key_of(self.url, headers), tag) if simple else None
 
-    def _finished(self) -> tuple[Finished, bytes | None] | None:
-        """The answer that this request gets, and the entity tag that the client has."""
-        if not self.url.startswith(PREFIX) or not self._is_plain():
+    def _find(self, key: Key) -> Finished | None:
+        if self._answers is None or self._catalogue is None:
             return None
-        answers: FinishedAnswers | None = self.app_state.get(STATE)
-        seen = single(self.headers)
-        if answers is None or seen is None:
-            return None
-        catalogue: Catalogue = self.app_state[CATALOGUE]
-        found = answers.find(key_of(self.url, seen), catalogue.stamp())
-        tag = seen.get(b"if-none-match")
-        if found is None or (tag is not None and (b"," in tag or b"*" in tag)):
-            return None
-        return found, tag
+        return self._answers.find(key, self._catalogue.stamp())
 
-    def _is_plain(self) -> bool:
-        """A GET on a connection that stays open, has nothing else in progress and takes what is written."""
-        busy = self.cycle is not None and not self.cycle.response_complete
+    def _is_simple(self) -> bool:
+        """A GET on a connection that stays open."""
+        parser = self.parser
+        return bool(
+            parser.get_method() == b"GET"
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+        )
+
+    def _is_free(self) -> bool:
+        """The connection has nothing else in progress, takes what is written, and is not to close."""
+        cycle = self.cycle
         return (
-            self.parser.get_method() == b"GET"
-            and not busy
+            (cycle is None or (cycle.response_complete and cycle.keep_alive))
             and not self.pipeline
             and not self.flow.write_paused
-            and self._stays_open()
+            and not self.turned_away
+            and not self.transport.is_closing()
         )
 
     def _own_headers(self) -> bytes:
@@ -108,35 +173,3 @@ class FastProtocol(HttpToolsProtocol):
             made = b"".join(b"%b: %b\r\n" % pair for pair in present)
             FastProtocol._made_of, FastProtocol._made = present, made
         return FastProtocol._made
-
-    def _stays_open(self) -> bool:
-        return self.parser.get_http_version() == "1.1" and bool(self.parser.should_keep_alive())
-
-
-def key_of(url: bytes, headers: dict[bytes, bytes]) -> Key:
-    """What an answer depends on in a request."""
-    return (
-        url,
-        headers.get(b"accept"),
-        headers.get(b"accept-encoding"),
-        headers.get(b"authorization"),
-    )
-
-
-def single(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
-    """The headers by name; None if one stands there twice, or says more than finished answers understand."""
-    seen: dict[bytes, bytes] = {}
-    for name, value in headers:
-        if name in IN_THE_WAY or name in seen:
-            return None
-        seen[name] = value
-    return seen
-
-
-def asked(scope: Scope) -> Key | None:
-    """What an ASGI request asks for, as `key_of`; None if it says more than finished answers understand."""
-    headers = single(scope["headers"])
-    if headers is None:
-        return None
-    query = scope["query_string"]
-    return key_of(scope["raw_path"] + (b"?" + query if query else b""), headers)

@@ -1,8 +1,9 @@
 """Blobs: immutable bytes named by their SHA-256, within a domain.
 
 What every store promises, each a test in tests/contracts/: a reader sees all of a blob or nothing;
-committing the same bytes twice is one blob; reading can start anywhere and goes on while others read;
-deleting what is absent is no error; what is not committed disappears; a committed blob survives a power cut.
+committing the same bytes twice is one blob, and makes damaged bytes whole; reading can start anywhere and
+goes on while others read; deleting what is absent is no error; what is not committed disappears; a
+committed blob survives a power cut.
 """
 
 from __future__ import annotations
@@ -18,15 +19,12 @@ from storage.records import Blob, DomainId, Instant, Sha256
 class IncomingBlob(Protocol):
     """Bytes on their way in. Leaving its context without `commit` discards them."""
 
-    size: int  # bytes written so far; all of them can be read by `read_partial`
+    size: int  # bytes written so far
     place: str  # by which other processes of this machine can follow it: `BlobStore.open_partial`
+    descriptor: int  # the open file that is written to
 
     async def write(self, chunk: bytes | memoryview) -> None:
         """Appends; hashing and writing happen off the event loop."""
-        ...
-
-    async def read_partial(self, offset: int, length: int) -> bytes:
-        """Bytes that are written but not yet verified, for followers of the same download."""
         ...
 
     async def finish(self) -> Blob:
@@ -50,6 +48,11 @@ class OpenBlob(Protocol):
         """Bytes."""
         ...
 
+    @property
+    def descriptor(self) -> int | None:
+        """The open file that holds the bytes from its beginning on, for sendfile; None: there is none."""
+        ...
+
     def read_now(self, offset: int, length: int) -> bytes | None:
         """Bytes that can be had without waiting for the disk, or None: then use `read`."""
         ...
@@ -60,6 +63,24 @@ class OpenBlob(Protocol):
 
     def close(self) -> None:
         """Lets go; reading afterwards is an error."""
+        ...
+
+
+class PartialBlob(Protocol):
+    """A blob that another process of this machine is writing."""
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        ...
+
+    @property
+    def descriptor(self) -> int:
+        """The open file that they are in."""
+        ...
+
+    def close(self) -> None:
+        """Lets go."""
         ...
 
 
@@ -77,7 +98,8 @@ class BlobStore(Protocol):
 
         Raises:
             FileNotFoundError: it is not there.
-            StorageUnavailable: the store does not answer.
+            BlobUnreadable: the disk does not give it; reading may raise this, too.
+            StorageUnavailable: the store does not answer; reading may raise this, too.
         """
         ...
 
@@ -85,19 +107,19 @@ class BlobStore(Protocol):
         """The blob as a local file, to read from in a thread; the caller closes it. May have to fetch it.
 
         Raises:
-            FileNotFoundError, StorageUnavailable: as `open`.
+            FileNotFoundError, BlobUnreadable, StorageUnavailable: as `open`.
         """
         ...
 
-    def open_partial(self, place: str) -> OpenBlob | None:
+    def open_partial(self, place: str) -> PartialBlob | None:
         """A blob that another process of this machine is still writing; its `size` grows as one asks again.
 
         None when it is gone (committed or discarded) or lies on another machine.
         """
         ...
 
-    def path(self, domain: DomainId, sha256: Sha256) -> Path | None:
-        """Where its bytes lie as a plain local file, if they do: for sendfile.
+    def path(self, domain: DomainId, sha256: Sha256, *, original: bool = False) -> Path | None:
+        """Where its bytes lie as a plain local file, if they do; with `original` never a copy.
 
         A copy in a cache may go at any time: who finds it gone when opening it asks `open` instead.
         What is open stays readable.
@@ -117,6 +139,13 @@ class BlobStore(Protocol):
 
     async def delete(self, domain: DomainId, sha256: Sha256) -> None:
         """Removes it; absent already is no error."""
+        ...
+
+    async def quarantine(self, domain: DomainId, sha256: Sha256, facts: bytes) -> str | None:
+        """Moves damaged bytes to where nobody is served from, with facts (JSON) beside them; that place.
+
+        None: they are not there, or they are what their name says, for somebody has committed them again.
+        """
         ...
 
     def list(self, domain: DomainId) -> AsyncIterator[tuple[Sha256, int, Instant]]:

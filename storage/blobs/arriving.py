@@ -42,6 +42,11 @@ class ObjectReader:
         """Bytes."""
         return self._size
 
+    @property
+    def descriptor(self) -> None:
+        """There is no file."""
+        return
+
     def read_now(self, _offset: int, _length: int) -> bytes | None:
         """Nothing can be had without waiting."""
         return None
@@ -152,6 +157,11 @@ class FillingReader:
     def size(self) -> int:
         """Bytes of the whole blob."""
         return self._filling.size
+
+    @property
+    def descriptor(self) -> int | None:
+        """The file, once all of it is there and verified."""
+        return self._file.descriptor if self._filling.verified else None
 
     def read_now(self, offset: int, length: int) -> bytes | None:
         """Bytes that have arrived."""

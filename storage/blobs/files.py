@@ -2,6 +2,7 @@
 
     <root>/<domain id>/ab/cd/<sha256>    committed; read-only, never changed
     <root>/incoming/<place>              being written: `storage.blobs.spool`
+    <root>/quarantine/<domain id>/…      damaged, with the facts as JSON beside it; never served, never removed
 
 The order of a commit: write, sync the file, link it to its name, sync the folder. The folder may be a
 mount that machines share.
@@ -10,9 +11,11 @@ mount that machines share.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import uuid
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -24,11 +27,16 @@ from storage.blobs.spool import (
     Spool,
     SpoolFolder,
     unavailable,
+    unreadable,
     verify_names,
 )
 from storage.records import Blob, DomainId, Instant, Sha256
 
 THREADS: Final = 8  # hashing and writing release the interpreter's lock
+SYNCERS: Final = 2
+SYNC_FROM: Final = (
+    16 << 20
+)  # bytes of a large file that are handed to the disk while the rest arrives
 
 
 class IncomingFile(Spool):
@@ -38,6 +46,8 @@ class IncomingFile(Spool):
         super().__init__(store.spools, digests)
         self._store = store
         self._domain = domain
+        self._unsynced = 0  # bytes
+        self._syncing: Future[None] | None = None
 
     async def commit(self) -> Blob:
         """Makes the blob durable, then visible."""
@@ -51,15 +61,50 @@ class IncomingFile(Spool):
             raise unavailable(problem) from problem
         return blob
 
+    def _appended(self, count: int) -> None:
+        self._unsynced += count
+        if self._store.durable and self._unsynced >= SYNC_FROM:
+            self._begin_sync()
+
+    def _begin_sync(self) -> None:
+        """Has the disk begin while the rest arrives, so that a commit waits for the last bytes alone."""
+        if self._syncing is not None:
+            if not self._syncing.done():
+                return
+            self._syncing.result()  # an error of the disk is told once: it must not get lost here
+        self._unsynced = 0
+        self._syncing = self._store.syncing.submit(_sync_and_close, os.dup(self.descriptor))
+
     def _link(self, target: Path) -> None:
         if self._store.durable:
+            if self._syncing is not None:
+                self._syncing.result()
             os.fsync(self.descriptor)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):  # the same bytes, committed before
+        try:
             os.link(self.path, target)
+        except (
+            FileExistsError
+        ):  # committed before; these were just verified, those may have decayed
+            self._put_over(target)
         if self._store.durable:
-            for folder in (target.parent, target.parent.parent, target.parent.parent.parent):
-                _sync_folder(folder)
+            self._store.sync_folders(target)
+
+    def _put_over(self, target: Path) -> None:
+        """Lets the name mean this file; whoever reads the other one goes on."""
+        again = self.path.with_name(f"{self.place}-again")
+        os.link(self.path, again)  # the same lock holds: no sweep takes it
+        try:
+            again.replace(target)  # leaves both names if they are one file
+        finally:
+            again.unlink(missing_ok=True)
+
+
+def _sync_and_close(descriptor: int) -> None:
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -79,33 +124,55 @@ class FileBlobStore:
         self.durable = durable
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
         self.spools = SpoolFolder(root / "incoming", self.threads, shared=shared)
+        # Folders whose own entries are durable; at most 65,792 a domain.
+        self._entered: set[Path] = set()
+        self.syncing = ThreadPoolExecutor(SYNCERS, thread_name_prefix="blobs-sync")
 
     @asynccontextmanager
     async def create(
         self, domain: DomainId, *, digests: frozenset[str] = frozenset()
     ) -> AsyncIterator[IncomingBlob]:
         """A new blob; leaving without a commit discards it."""
-        incoming = IncomingFile(self, domain, digests)
+        incoming = await self.spools.begun(lambda: IncomingFile(self, domain, digests))
         try:
             yield incoming
         finally:
             incoming.discard()
 
+    def sync_folders(self, target: Path) -> None:
+        """Makes the entry of a file durable, and those of the folders above that nobody has synced yet."""
+        _sync_folder(target.parent)
+        for folder in (target.parent, target.parent.parent):
+            if folder not in self._entered:
+                _sync_folder(folder.parent)
+                self._entered.add(folder)
+
     async def open(self, domain: DomainId, sha256: Sha256, *, original: bool = False) -> OpenFile:
         """The blob, for reading; a file is always the original."""
         del original
-        return OpenFile(os.open(self._name_of(domain, sha256), os.O_RDONLY))
+        try:
+            return OpenFile(os.open(self._name_of(domain, sha256), os.O_RDONLY))
+        except FileNotFoundError:
+            raise
+        except OSError as problem:
+            raise unreadable(problem) from problem
 
     async def file(self, domain: DomainId, sha256: Sha256) -> BinaryIO:
         """The blob, as a file to read from in a thread."""
-        return await asyncio.to_thread(self.path_of(domain, sha256).open, "rb")
+        try:
+            return await asyncio.to_thread(self.path_of(domain, sha256).open, "rb")
+        except FileNotFoundError:
+            raise
+        except OSError as problem:
+            raise unreadable(problem) from problem
 
     def open_partial(self, place: str) -> OpenFile | None:
         """A blob that another process of this machine is still writing."""
         return self.spools.open_partial(place)
 
-    def path(self, domain: DomainId, sha256: Sha256) -> Path | None:
-        """Where the bytes lie."""
+    def path(self, domain: DomainId, sha256: Sha256, *, original: bool = False) -> Path | None:
+        """Where the bytes lie; a file is always the original."""
+        del original
         return self.path_of(domain, sha256)
 
     def path_of(self, domain: DomainId, sha256: Sha256) -> Path:
@@ -130,7 +197,34 @@ class FileBlobStore:
 
     async def delete(self, domain: DomainId, sha256: Sha256) -> None:
         """Removes it; absent already is no error."""
-        await asyncio.to_thread(self.path_of(domain, sha256).unlink, missing_ok=True)
+        try:
+            await asyncio.to_thread(self.path_of(domain, sha256).unlink, missing_ok=True)
+        except OSError as problem:
+            raise unavailable(problem) from problem
+
+    async def quarantine(self, domain: DomainId, sha256: Sha256, facts: bytes) -> str | None:
+        """Moves damaged bytes aside, to `quarantine/<domain id>/<sha256>.<number>`, with facts beside them."""
+        try:
+            return await asyncio.to_thread(self._set_aside, domain, sha256, facts)
+        except OSError as problem:
+            raise unavailable(problem) from problem
+
+    def _set_aside(self, domain: DomainId, sha256: Sha256, facts: bytes) -> str | None:
+        target = self.path_of(domain, sha256)
+        folder = self.root / "quarantine" / domain
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = folder / f"{sha256}.{uuid.uuid4().hex[:12]}"
+        try:
+            target.rename(aside)
+        except FileNotFoundError:
+            return None
+        if _holds(aside, sha256):
+            with suppress(FileExistsError):
+                os.link(aside, target)
+            aside.unlink()
+            return None
+        aside.with_name(f"{aside.name}.json").write_bytes(facts)
+        return str(aside.relative_to(self.root))
 
     async def list(self, domain: DomainId) -> AsyncIterator[tuple[Sha256, int, Instant]]:
         """Every blob with its size and the time of its commit, folder by folder."""
@@ -141,18 +235,25 @@ class FileBlobStore:
 
     async def sweep(self) -> int:
         """Removes what writers that died have left in `incoming`; how many files."""
-        return await asyncio.to_thread(self.spools.sweep)
+        return await self.spools.sweep()
 
     async def check(self) -> None:
         """Writes and removes a probe."""
-        try:
-            await asyncio.to_thread(self.spools.probe)
-        except OSError as problem:
-            raise unavailable(problem) from problem
+        await self.spools.check()
 
     async def close(self) -> None:
         """Lets go of the threads."""
         self.threads.shutdown()
+        self.syncing.shutdown()
+
+
+def _holds(path: Path, sha256: Sha256) -> bool:
+    """Whether a file can be read, and holds what this digest names."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        return False
 
 
 def _folders(base: Path) -> list[Path]:

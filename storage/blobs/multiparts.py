@@ -29,7 +29,7 @@ ABANDONED_S: Final = 86_400  # an upload in progress is younger
 TIMEOUT_S: Final = 5
 PAGE: Final = 1_000  # uploads asked for at once; what is left is for the next time
 _UPLOAD: Final = re.compile(r"<Upload>(.*?)</Upload>", re.DOTALL)
-_OURS: Final = re.compile(r"[0-9A-Za-z-]{1,64}/[0-9a-f]{64}")
+_OURS: Final = re.compile(r"(quarantine/)?[0-9A-Za-z-]{1,64}/[0-9a-f]{64}(\.[0-9a-f]{12})?")
 
 
 def abort_abandoned(url: str, settings: S3Settings, *, older_than_s: float = ABANDONED_S) -> int:

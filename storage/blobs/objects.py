@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import (
-    AlreadyExistsError,
     BaseError,
     PermissionDeniedError,
     UnauthenticatedError,
@@ -32,6 +31,7 @@ from storage.records import Instant
 from storage.settings import S3Settings
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 log = logging.getLogger("entrepot.blobs")
@@ -53,6 +53,7 @@ class Found:
     """An object that is on its way."""
 
     size: int  # bytes of the whole object
+    tag: str | None  # the store's mark of these bytes; others have another one
     pieces: Pieces
 
 
@@ -120,8 +121,8 @@ class Objects:
         except (BaseError, ValueError) as problem:
             raise StorageUnavailable(f"the object store cannot be used: {problem}") from problem
 
-    async def put_once(self, key: str, source: Path, size: int) -> None:
-        """Makes an object of a file; one that exists already is a success.
+    async def put(self, key: str, source: Path | bytes, size: int) -> None:
+        """Makes an object of a file or of bytes; one that exists already is replaced in one step.
 
         An upload moves as slowly as its line: each request of it is bounded, the whole is not.
         """
@@ -131,24 +132,29 @@ class Objects:
                     self._store,
                     key,
                     source,
-                    mode="create",
                     use_multipart=size > PART,
                     chunk_size=PART,
                     max_concurrency=PARTS_AT_ONCE,
                 )
-            except AlreadyExistsError:
-                return
             except FileNotFoundError as problem:
                 raise self._no_bucket() from problem
 
     async def size(self, key: str) -> int | None:
         """Bytes of an object, or None."""
+        meta = await self._head(key)
+        return None if meta is None else int(meta["size"])
+
+    async def tag(self, key: str) -> str | None:
+        """The store's mark of an object's present bytes, as in `Found`; None: it is not there."""
+        meta = await self._head(key)
+        return None if meta is None else meta["e_tag"]
+
+    async def _head(self, key: str) -> ObjectMeta | None:
         try:
             async with self._asked():
-                meta = await obstore.head_async(self._store, key)
+                return await obstore.head_async(self._store, key)
         except FileNotFoundError:
             return None
-        return int(meta["size"])
 
     async def get(self, key: str, start: int = 0, end: int | None = None) -> Found:
         """An object from `start` to before `end`.
@@ -166,7 +172,9 @@ class Objects:
             else:
                 answer = await obstore.get_async(self._store, key, options={"range": (start, end)})
         stream = answer.stream(min_chunk_size=PIECE)
-        return Found(size=int(answer.meta["size"]), pieces=Pieces(self, stream))
+        return Found(
+            size=int(answer.meta["size"]), tag=answer.meta["e_tag"], pieces=Pieces(self, stream)
+        )
 
     async def next_of(self, stream: AsyncIterator[bytes]) -> bytes:
         """The next piece of an answer, b"" at its end."""

@@ -1,13 +1,15 @@
 """Blobs as objects in a bucket of S3 or of whatever speaks its protocol.
 
     s3://<bucket>/<prefix>/<domain id>/<sha256>    committed; never changed
+    s3://<bucket>/<prefix>/quarantine/…            damaged, with the facts as JSON beside it; never served, never removed
     <folder>/incoming/<place>                      on this machine: on its way in, or out into the cache
     <folder>/blobs/…                               on this machine: `storage.blobs.cache`
 
 Bytes are spooled to a local file and hashed; the object is made of that file once the digest is known,
-which is its key, by a put that fails when the key exists (`If-None-Match: *`). A multipart upload is
-invisible until it is completed. So no reader ever sees a part, and any number of servers may commit
-the same bytes. Nothing needs to be synced here: the object is what is durable.
+which is its key. A multipart upload is invisible until it is completed, and the same bytes committed
+again take the object's place in one step, for it may have decayed. So no reader ever sees a part, and
+any number of servers may commit the same bytes. Nothing needs to be synced here: the object is what
+is durable.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from storage.blobs import IncomingBlob, OpenBlob
 from storage.blobs.arriving import Filling, ObjectReader
 from storage.blobs.cache import BlobCache
 from storage.blobs.multiparts import abort_abandoned
-from storage.blobs.objects import PART, Found, Objects
+from storage.blobs.objects import Found, Objects
 from storage.blobs.spool import DIGEST, OpenFile, Spool, SpoolFolder, unavailable, verify_names
 from storage.errors import StorageUnavailable
 from storage.records import Blob, DomainId, Instant, Sha256
@@ -36,6 +38,7 @@ log = logging.getLogger("entrepot.blobs")
 
 THREADS: Final = 8  # hashing and writing release the interpreter's lock
 PIECE: Final = 1 << 20
+QUARANTINE: Final = "quarantine"  # no domain has this id
 
 
 class IncomingObject(Spool):
@@ -78,33 +81,38 @@ class S3BlobStore:
         self, domain: DomainId, *, digests: frozenset[str] = frozenset()
     ) -> AsyncIterator[IncomingBlob]:
         """A new blob; leaving without a commit discards it."""
-        incoming = IncomingObject(self, domain, digests)
+        incoming = await self.spools.begun(lambda: IncomingObject(self, domain, digests))
         try:
             yield incoming
         finally:
             incoming.discard()
 
     async def upload(self, domain: DomainId, blob: Blob, source: Path) -> None:
-        """Makes the object of a complete file, unless it is there."""
-        await self._put_once(_key(domain, blob.sha256), blob.size, source)
+        """Makes the object of a complete file."""
+        await self._put(_key(domain, blob.sha256), blob.size, source)
         if self._cache is not None:
             try:
                 await asyncio.to_thread(self._cache.adopt, source, domain, blob.sha256)
             except OSError as problem:  # the blob is stored: it is not hot, that is all
                 log.warning("cache.unwritable", extra={"reason": str(problem)})
 
-    async def _put_once(self, key: str, size: int, source: Path) -> None:
-        """One upload of a key at a time: stores are slow to say who of several came first."""
-        second = False
+    async def _put(self, key: str, size: int, source: Path) -> None:
+        """Who waited for an upload of the same bytes need not repeat it, unless it came to nothing."""
+        async with self._alone(key) as waited:
+            if waited and await self._objects.size(key) == size:
+                return
+            await self._objects.put(key, source, size)
+
+    @asynccontextmanager
+    async def _alone(self, key: str) -> AsyncIterator[bool]:
+        """One change of an object at a time in this process; whether another one had to be waited for."""
+        waited = False
         while (other := self._uploads.get(key)) is not None:
-            second = True
+            waited = True
             await other.wait()
         done = self._uploads[key] = asyncio.Event()
         try:
-            # A question is cheaper than the parts of an upload that comes second.
-            if (size > PART or second) and await self._objects.size(key) == size:
-                return
-            await self._objects.put_once(key, source, size)
+            yield waited
         finally:
             del self._uploads[key]
             done.set()
@@ -185,10 +193,10 @@ class S3BlobStore:
         """A blob that another process of this machine is still writing."""
         return self.spools.open_partial(place)
 
-    def path(self, domain: DomainId, sha256: Sha256) -> Path | None:
-        """Where the cache has it, if it does."""
+    def path(self, domain: DomainId, sha256: Sha256, *, original: bool = False) -> Path | None:
+        """Where the cache has it, if it does; the original is no file."""
         verify_names(domain, sha256)
-        return None if self._cache is None else self._cache.path(domain, sha256)
+        return None if self._cache is None or original else self._cache.path(domain, sha256)
 
     async def signed_url(self, domain: DomainId, sha256: Sha256, *, size: int) -> str | None:
         """Where whoever has this URL can GET the object for a minute, if it is large enough."""
@@ -207,6 +215,40 @@ class S3BlobStore:
         if self._cache is not None:
             await asyncio.to_thread(self._cache.drop, domain, sha256)
 
+    async def quarantine(self, domain: DomainId, sha256: Sha256, facts: bytes) -> str | None:
+        """Moves a damaged object to `quarantine/<domain id>/<sha256>.<number>`, with facts beside it.
+
+        That is in the bucket: what is here belongs to one machine and may be thrown away, and whoever looks
+        into the damage must find it. It is copied by way of a spool, so that what is kept is what was found
+        to be damaged, and of any size. An object that another server replaces between the last look at it
+        and its deletion, which is milliseconds, is deleted and has to be committed once more.
+        Copies in caches stay, for they were verified.
+        """
+        key = _key(domain, sha256)
+        async with self._alone(key):
+            try:
+                found = await self._objects.get(key)
+            except FileNotFoundError:
+                return None
+            spool = await self.spools.begun(lambda: Spool(self.spools, frozenset()))
+            try:
+                async for piece in found.pieces:
+                    await spool.write(piece)
+                blob = await spool.finish()
+                if blob.sha256 == sha256:
+                    return None
+                place = f"{QUARANTINE}/{key}.{uuid.uuid4().hex[:12]}"
+                await self._objects.put(place, spool.path, blob.size)
+            finally:
+                spool.discard()
+            await self._objects.put(f"{place}.json", facts, len(facts))
+            if await self._objects.tag(key) != found.tag:  # somebody has committed meanwhile
+                await self._objects.delete(place)
+                await self._objects.delete(f"{place}.json")
+                return None
+            await self._objects.delete(key)
+            return place
+
     async def list(self, domain: DomainId) -> AsyncIterator[tuple[Sha256, int, Instant]]:
         """Every object of a domain with its size and the time of its upload."""
         async for name, size, made in self._objects.keys(domain):
@@ -217,16 +259,13 @@ class S3BlobStore:
         """Removes this machine's abandoned spools, and uploads that nobody has gone on with for a day."""
         if self._cache is not None:
             await asyncio.to_thread(self._cache.recount)
-        spools = await asyncio.to_thread(self.spools.sweep)
+        spools = await self.spools.sweep()
         return spools + await asyncio.to_thread(abort_abandoned, self._url, self._settings)
 
     async def check(self) -> None:
         """Writes and removes a probe, in the bucket and here."""
         await self._objects.probe(f"probe-{uuid.uuid4()}")
-        try:
-            await asyncio.to_thread(self.spools.probe)
-        except OSError as problem:
-            raise unavailable(problem) from problem
+        await self.spools.check()
 
     async def close(self) -> None:
         """Stops filling the cache and lets go of the threads."""

@@ -17,13 +17,16 @@ import os
 import re
 import socket
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeVar
 
-from storage.errors import StorageUnavailable
+from storage.errors import BlobUnreadable, StorageUnavailable
 from storage.records import Blob, DomainId, Sha256
+
+S = TypeVar("S", bound="Spool")
 
 INLINE: Final = 256 << 10  # bytes that are read at once without asking whether the disk is quick
 ABANDONED_S: Final = 86_400  # in a shared folder: nobody pauses this long between two pieces
@@ -36,6 +39,11 @@ _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 def unavailable(problem: OSError) -> StorageUnavailable:
     """The sentence for a disk that refuses."""
     return StorageUnavailable(f"the blob store cannot be written: {problem.strerror}")
+
+
+def unreadable(problem: OSError) -> BlobUnreadable:
+    """The sentence for a file that the disk does not give."""
+    return BlobUnreadable(problem.strerror or str(problem))
 
 
 def verify_names(domain: DomainId, sha256: Sha256) -> None:
@@ -68,17 +76,22 @@ class OpenFile:
         """Bytes; grows while another process still writes the file."""
         return os.fstat(self._descriptor).st_size
 
+    @property
+    def descriptor(self) -> int:
+        """The open file."""
+        return self._descriptor
+
     def read_now(self, offset: int, length: int) -> bytes | None:
         """Bytes from the page cache, or None if the disk would have to be waited for."""
         if not _NO_WAIT:
-            return os.pread(self._descriptor, length, offset) if length <= INLINE else None
+            return self._read(length, offset) if length <= INLINE else None
         piece = bytearray(length)
         try:
             count = os.preadv(self._descriptor, [piece], offset, _NO_WAIT)
         except BlockingIOError:
             return None
         except OSError:  # a file system without the flag
-            return os.pread(self._descriptor, length, offset) if length <= INLINE else None
+            return self._read(length, offset) if length <= INLINE else None
         if count == length:
             return bytes(piece)
         return None if offset + count < self.size else bytes(piece[:count])
@@ -88,7 +101,13 @@ class OpenFile:
         found = self.read_now(offset, length)
         if found is not None:
             return found
-        return await asyncio.to_thread(os.pread, self._descriptor, length, offset)
+        return await asyncio.to_thread(self._read, length, offset)
+
+    def _read(self, length: int, offset: int) -> bytes:
+        try:
+            return os.pread(self._descriptor, length, offset)
+        except OSError as problem:
+            raise unreadable(problem) from problem
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -145,9 +164,29 @@ class SpoolFolder:
         except FileNotFoundError:
             return None
 
-    def sweep(self) -> int:
-        """Removes what writers that died have left; how many files."""
-        return self._sweep_old() if self.shared else self._sweep_unlocked()
+    async def begun(self, begin: Callable[[], S]) -> S:
+        """What `begin` makes, in a thread.
+
+        Raises:
+            StorageUnavailable: the file cannot be made.
+        """
+        beginning = asyncio.get_running_loop().run_in_executor(self.threads, begin)
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            beginning.add_done_callback(_discard)  # nobody else knows of it
+            raise
+
+    async def sweep(self) -> int:
+        """Removes what writers that died have left; how many files.
+
+        Raises:
+            StorageUnavailable: the folder cannot be written.
+        """
+        try:
+            return await asyncio.to_thread(self._sweep_old if self.shared else self._sweep_unlocked)
+        except OSError as problem:
+            raise unavailable(problem) from problem
 
     def _sweep_unlocked(self) -> int:
         gate = os.open(self.folder, os.O_RDONLY)
@@ -171,15 +210,29 @@ class SpoolFolder:
                     removed += 1
         return removed
 
-    def probe(self) -> None:
-        """Writes and removes a file."""
+    async def check(self) -> None:
+        """Writes and removes a file.
+
+        Raises:
+            StorageUnavailable: it cannot be written.
+        """
         path = self.folder / f"probe-{uuid.uuid4()}"
-        path.write_bytes(b"")
-        path.unlink()
+
+        def write() -> None:
+            path.write_bytes(b"")
+            path.unlink()
+
+        try:
+            await asyncio.to_thread(write)
+        except OSError as problem:
+            raise unavailable(problem) from problem
 
 
 class Spool:
-    """One file that is being written and hashed: `storage.blobs.IncomingBlob` without its commit."""
+    """One file that is being written and hashed: `storage.blobs.IncomingBlob` without its commit.
+
+    Making one waits for the disk while somebody syncs the folder: in a thread, as `SpoolFolder.begun` does.
+    """
 
     def __init__(self, folder: SpoolFolder, digests: frozenset[str]) -> None:
         self._folder = folder
@@ -204,10 +257,6 @@ class Spool:
             raise unavailable(problem) from problem
         self.size += len(chunk)
 
-    async def read_partial(self, offset: int, length: int) -> bytes:
-        """Bytes that are written but not verified."""
-        return os.pread(self.descriptor, min(length, max(self.size - offset, 0)), offset)
-
     async def finish(self) -> Blob:
         """The size and digests of what was written."""
         if self._blob is None:
@@ -217,11 +266,15 @@ class Spool:
 
     def file(self) -> BinaryIO:
         """What was written, as a file."""
-        return self.path.open("rb")
+        try:
+            return self.path.open("rb")
+        except OSError as problem:
+            raise unreadable(problem) from problem
 
     def discard(self) -> None:
         """Removes the temporary name and lets go; what was committed stays."""
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # `sweep` removes what cannot be removed now
+            self.path.unlink(missing_ok=True)
         os.close(self.descriptor)
         self.descriptor = -1  # never a number that the next file gets
 
@@ -232,6 +285,15 @@ class Spool:
         while rest:
             written = os.pwrite(self.descriptor, rest, offset)
             rest, offset = rest[written:], offset + written
+        self._appended(len(chunk))
+
+    def _appended(self, count: int) -> None:
+        """Told of bytes that were written, in the thread that wrote them."""
+
+
+def _discard(begun: asyncio.Future[Any]) -> None:
+    if not begun.cancelled() and begun.exception() is None:
+        begun.result().discard()
 
 
 def _remove_unlocked(path: Path) -> bool:

@@ -13,6 +13,7 @@ and booleans, text and bytes for the rest.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -74,6 +75,14 @@ class Catalogue(Protocol):
 
     def stamp(self) -> int:
         """A number that differs from an earlier one if anybody has committed in between. A few µs."""
+        ...
+
+    async def snapshot(self, target: Path) -> None:
+        """Writes a copy of everything, as of one instant and beside writers, into a new SQLite file.
+
+        Raises:
+            CannotBackUp: this engine has other means for that.
+        """
         ...
 
     async def check(self) -> None:

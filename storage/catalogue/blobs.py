@@ -3,14 +3,20 @@
 A blob's bytes are committed before its row is written, and its row before anything refers to it. gc
 condemns a row that nothing refers to and that nobody touched for the grace period, deletes the bytes,
 then forgets the row. Whoever commits the same bytes meanwhile finds the row condemned: `adopt` says
-no, and they commit again once the row has gone. So no row ever stands without its bytes.
+no, and they commit again once the row has gone. Who committed before the bytes were deleted, and comes
+with the row only after the old one has gone, is told by what gc leaves in its place: when that was. So no
+row ever stands without its bytes.
+
+While a backup runs, nothing is condemned: what its copy of the catalogue refers to stays.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
-from storage.catalogue import Transaction
+from storage.catalogue import Transaction, leases
 from storage.records import Blob, DomainId, Instant, Record, Sha256
 
 _UNREFERENCED = """
@@ -18,6 +24,9 @@ _UNREFERENCED = """
                 WHERE asset.domain_id = blob.domain_id AND asset.sha256 = blob.sha256)
     AND NOT EXISTS (SELECT 1 FROM sidecar
                     WHERE sidecar.domain_id = blob.domain_id AND sidecar.sha256 = blob.sha256)"""
+BACKUP: Final = "backup "  # begins the lease of a backup in progress
+_GONE: Final = "gone "  # begins the row that says until when gc was deleting a blob
+_BACKUP_END: Final = "backup!"  # the next character: all such leases come before it
 
 
 class _Row(Record, frozen=True, kw_only=True):
@@ -62,7 +71,12 @@ async def page(tx: Transaction, domain: DomainId, *, after: str, limit: int) -> 
 
 
 async def adopt(tx: Transaction, domain: DomainId, blob: Blob, *, now: Instant) -> bool:
-    """Writes the row of a committed blob; False while gc is deleting the same bytes."""
+    """Writes the row of a committed blob; False if gc is deleting the same bytes, or has since `now`.
+
+    `now` is from before the bytes were committed; on False, they are to be committed again.
+    """
+    if await _gone_since(tx, domain, blob.sha256, now):
+        return False
     inserted = await tx.run(
         """
         INSERT INTO blob (domain_id, sha256, size, digests, touched_at)
@@ -87,6 +101,16 @@ async def adopt(tx: Transaction, domain: DomainId, blob: Blob, *, now: Instant) 
         now,
     )
     return touched == 1
+
+
+async def _gone_since(tx: Transaction, domain: DomainId, sha256: Sha256, since: Instant) -> bool:
+    found = await tx.one(
+        str,
+        "SELECT key FROM lease WHERE key = $1 AND until > $2",
+        f"{_GONE}{domain} {sha256}",
+        since,
+    )
+    return found is not None
 
 
 async def know(tx: Transaction, domain: DomainId, blob: Blob) -> None:
@@ -114,7 +138,7 @@ async def _count(tx: Transaction, domain: DomainId, sha256: Sha256, size: int) -
 async def condemn(
     tx: Transaction, domain: DomainId, *, untouched_since: Instant, now: Instant, limit: int
 ) -> int:
-    """Marks blobs that nothing refers to; how many."""
+    """Marks blobs that nothing refers to; how many; none while a backup runs."""
     return await tx.run(
         f"""
         UPDATE blob
@@ -123,12 +147,71 @@ async def condemn(
             SELECT sha256
             FROM blob
             WHERE domain_id = $1 AND condemned_at IS NULL AND touched_at < $3 AND {_UNREFERENCED}
-            LIMIT $4)""",  # noqa: S608 - a constant of this module
+            LIMIT $4)
+          AND NOT EXISTS (SELECT 1 FROM lease WHERE key >= $5 AND key < $6 AND until > $2)""",  # noqa: S608 - a constant of this module
         domain,
         now,
         untouched_since,
         limit,
+        BACKUP,
+        _BACKUP_END,
     )
+
+
+async def backing_up(tx: Transaction, now: Instant) -> bool:
+    """Whether a backup is in progress."""
+    found = await tx.one(
+        str,
+        "SELECT key FROM lease WHERE key >= $1 AND key < $2 AND until > $3 LIMIT 1",
+        BACKUP,
+        _BACKUP_END,
+        now,
+    )
+    return found is not None
+
+
+async def strays(tx: Transaction, domain: DomainId, found: list[Blob]) -> list[Blob]:
+    """Those of these stored bytes that have no row: whoever committed them died before writing it."""
+    return [blob for blob in found if await touched_at(tx, domain, blob.sha256) is None]
+
+
+async def condemn_strays(
+    tx: Transaction, domain: DomainId, found: list[Blob], *, now: Instant
+) -> None:
+    """Gives bytes without a row a condemned one, so that nobody adopts them while they are deleted."""
+    for blob in found:
+        inserted = await tx.run(
+            """
+            INSERT INTO blob (domain_id, sha256, size, digests, touched_at, condemned_at)
+            VALUES ($1, $2, $3, '{}', $4, $4)
+            ON CONFLICT (domain_id, sha256) DO NOTHING""",
+            domain,
+            blob.sha256,
+            blob.size,
+            now,
+        )
+        if inserted:
+            await _count(tx, domain, blob.sha256, blob.size)
+
+
+async def touched_at(tx: Transaction, domain: DomainId, sha256: Sha256) -> Instant | None:
+    """When the bytes were committed last; None if they have no row at all."""
+    return await tx.one(
+        Instant,
+        "SELECT touched_at FROM blob WHERE domain_id = $1 AND sha256 = $2",
+        domain,
+        sha256,
+    )
+
+
+async def forget_untouched(
+    tx: Transaction, domain: DomainId, sha256: Sha256, *, touched: Instant
+) -> bool:
+    """Removes the row of bytes that are gone, unless somebody has committed them again since."""
+    if await touched_at(tx, domain, sha256) != touched:
+        return False
+    await forget(tx, domain, sha256)
+    return True
 
 
 async def unreferenced(
@@ -160,6 +243,15 @@ async def condemned(tx: Transaction, domain: DomainId) -> list[Blob]:
         domain,
     )
     return [row.blob() for row in rows]
+
+
+async def forget_deleted(
+    tx: Transaction, domain: DomainId, sha256: Sha256, *, deleted_at: Instant
+) -> None:
+    """Removes the row of bytes that gc has deleted, and says when that was, for an hour."""
+    await forget(tx, domain, sha256)
+    key = f"{_GONE}{domain} {sha256}"
+    await leases.put(tx, key, owner="gc", until=deleted_at, note="")
 
 
 async def forget(tx: Transaction, domain: DomainId, sha256: Sha256) -> None:

@@ -17,7 +17,10 @@ class Lease(Record, frozen=True, kw_only=True):
 async def take(
     tx: Transaction, key: str, *, owner: str, until: Instant, now: Instant, note: str = ""
 ) -> bool:
-    """Whether the work is the owner's now: nobody had it, or whoever had it let the time run out."""
+    """Whether the work is the owner's now: nobody had it, or whoever had it let the time run out.
+
+    One that would last twice as long as this one was taken before the clock went back: it is over, too.
+    """
     taken = await tx.one(
         str,
         """
@@ -26,6 +29,7 @@ async def take(
         ON CONFLICT (key) DO UPDATE
             SET owner = excluded.owner, until = excluded.until, note = excluded.note
             WHERE lease.until < $5 OR lease.owner = excluded.owner
+               OR lease.until > $3 + ($3 - $5)
         RETURNING owner""",
         key,
         owner,
@@ -44,3 +48,25 @@ async def find(tx: Transaction, key: str) -> Lease | None:
 async def release(tx: Transaction, key: str, *, owner: str) -> None:
     """Gives the work back, if it is still the owner's."""
     await tx.run("DELETE FROM lease WHERE key = $1 AND owner = $2", key, owner)
+
+
+async def put(tx: Transaction, key: str, *, owner: str, until: Instant, note: str) -> None:
+    """Writes the row, whoever has it: the last one counts."""
+    await tx.run(
+        """
+        INSERT INTO lease (key, owner, until, note)
+        VALUES ($1, $2, $3, $4)
+        ON CONFLICT (key) DO UPDATE
+            SET owner = excluded.owner, until = excluded.until, note = excluded.note""",
+        key,
+        owner,
+        until,
+        note,
+    )
+
+
+async def drop(tx: Transaction, key: str, *, noted: str = "") -> None:
+    """Removes the row, whoever has it, if its note begins like this."""
+    await tx.run(
+        "DELETE FROM lease WHERE key = $1 AND substr(note, 1, $2) = $3", key, len(noted), noted
+    )

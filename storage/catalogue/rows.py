@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib import resources
 from typing import Final, TypeVar, cast
@@ -11,6 +11,7 @@ from typing import Final, TypeVar, cast
 import msgspec
 
 from storage.catalogue import Value
+from storage.errors import SchemaTooNew
 
 T = TypeVar("T")
 
@@ -38,6 +39,18 @@ def migrations() -> list[tuple[str, str]]:
     folder = resources.files("storage.catalogue") / "migrations"
     found = [item for item in folder.iterdir() if item.name.endswith(".sql")]
     return sorted((item.name.removesuffix(".sql"), item.read_text()) for item in found)
+
+
+def refuse_newer(done: Iterable[str]) -> None:
+    """Lets nobody work on a catalogue that has migrations of a later version.
+
+    Raises:
+        SchemaTooNew: it has.
+    """
+    known = {name for name, _ in migrations()}
+    for name in sorted(done):
+        if name not in known:
+            raise SchemaTooNew(name)
 
 
 def statements(script: str, markers: dict[str, str]) -> list[str]:

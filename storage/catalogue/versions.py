@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from storage.catalogue import Transaction, packages, revisions
+from storage.catalogue import Transaction, blobs, packages, revisions
 from storage.catalogue.events import Change, record
 from storage.catalogue.identity import new_id
+from storage.errors import Vanished
 from storage.records import (
     Asset,
     Content,
@@ -134,7 +135,13 @@ class Retention(Record, frozen=True, kw_only=True):
 
 
 async def retain(tx: Transaction, change: Change, retention: Retention) -> list[str]:
-    """Gives each repository a pointer to the content, where it has none; the names of those that had none."""
+    """Gives each repository a pointer to the content, where it has none; the names of those that had none.
+
+    Raises:
+        Vanished: it was published here, and gc has taken its bytes since it was looked up.
+    """
+    if retention.origin.type is not OriginType.EXTERNAL:
+        await _require_bytes(tx, change.domain, retention.content)
     revision = await revisions.insert(tx, change.domain, retention.content, now=change.now)
     added = []
     for repository in retention.repositories:
@@ -178,6 +185,12 @@ async def retain(tx: Transaction, change: Change, retention: Retention) -> list[
     if added:
         await packages.raise_generation(tx, change.domain, retention.ref)
     return added
+
+
+async def _require_bytes(tx: Transaction, domain: DomainId, content: Content) -> None:
+    for asset in content.assets:
+        if asset.sha256 is None or await blobs.find(tx, domain, asset.sha256) is None:
+            raise Vanished
 
 
 class Replacement(Record, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from servers import Entrepot, clean_environment
+from servers import Entrepot, clean_environment, eventually
 from standins import Registry
 
 
@@ -81,4 +81,4 @@ def test_kill_9_at_any_moment_of_an_install_leaves_a_store_that_serves(
         assert done.returncode == 0, done.stderr + server.log()
     for name in chain.from_iterable(names):
         assert server.held(name) == {"pypi-store": ["1.0"], "team": ["1.0"]}
-    assert not [path for path in server.blobs() if "incoming" in path.parts]
+    assert eventually(lambda: not [path for path in server.blobs() if "incoming" in path.parts])

@@ -53,7 +53,7 @@ def error_of(folder: Path, text: str, environ: dict[str, str] | None = None) -> 
             "[server]\nprot = 1",
             (
                 "server.prot: unknown key, expected one of "
-                "host, port, public_url, account, region, workers"
+                "host, port, public_url, account, region, workers, tls_cert, tls_key, trusted_proxies"
             ),
         ),
         ("server = 3", "server: expected a table, found 3"),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from servers import Entrepot
+from servers import Entrepot, eventually
 from standins import Registry
 
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -44,7 +44,7 @@ def test_the_same_version_through_another_repository_is_not_fetched_again(
     assert server.get(url_of(server, "anvil", "tools")).body == offer.content
     assert registry.asked[f"/files/{offer.name}"] == 1
     assert set(server.held("anvil")) == {"pypi-store", "team", "tools"}
-    assert len(server.blobs()) == 2  # the wheel and its metadata
+    assert eventually(lambda: len(server.blobs()) == 2)  # the wheel and its metadata
 
 
 def test_pages_heads_and_metadata_retain_nothing(server: Entrepot, registry: Registry) -> None:
@@ -242,6 +242,19 @@ def test_a_login_page_is_no_index(server: Entrepot, registry: Registry) -> None:
     reply = server.get(f"{server.index()}anvil/")
     assert reply.status == 502
     assert b"login page" in reply.body
+
+
+def test_a_page_for_people_is_no_project_that_has_lost_its_files(
+    server: Entrepot, registry: Registry
+) -> None:
+    """A registry that is "closed for maintenance" says so in HTML, with the status 200."""
+    offer = registry.offers("anvil", "1.0")
+    url = f"{server.index()}anvil/1.0/{offer.name}"
+    registry.html_only, registry.projects["anvil"] = True, []
+    assert server.get(f"{server.index()}anvil/").status == 502
+    assert server.get(url).status == 502
+    registry.projects["anvil"] = [offer]
+    assert server.get(url).body == offer.content
 
 
 def test_files_on_internal_addresses_are_not_fetched(server: Entrepot, registry: Registry) -> None:

@@ -11,7 +11,7 @@ from proxy.api.call import Call, Values, authorise, group_arn, on_domain, on_gro
 from proxy.api.codec import timestamp
 from proxy.api.operations.tags import check_tags, with_request_tags
 from proxy.api.paging import read_token, scope_of, write_token
-from proxy.errors import Conflict, Impossible, NotFound
+from proxy.errors import Conflict, Denied, Impossible, NotFound
 from proxy.flows.places import Surroundings
 from proxy.rules.groups import ROOT, GroupTree, parse
 from proxy.web.admission import Needs
@@ -286,7 +286,12 @@ async def get_associated_package_group(call: Call, r: Values) -> Values:
     """The group that a package belongs to, whether the package exists or not."""
     ref, present = call.ref(r), await call.find_surroundings(r)
     pattern = present.groups.associated(ref).group.pattern if present else ROOT
-    await authorise(call, on_group("GetAssociatedPackageGroup"), {**r, "packageGroup": pattern})
+    try:
+        await authorise(call, on_group("GetAssociatedPackageGroup"), {**r, "packageGroup": pattern})
+    except Denied as problem:
+        # Which groups there are is not told to whoever may not ask: any of the domain is named.
+        told = str(problem).replace(group_arn(call, r, pattern), group_arn(call, r, ROOT))
+        raise Denied(told) from None
     around = await call.surroundings(r)
     found = around.groups.associated(ref)
     return {

@@ -84,7 +84,7 @@ async def _forward(
         why = f"{via.name} has no audit"
     except Failed as problem:
         why = str(problem)
-    except msgspec.DecodeError as problem:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         why = f"{via.name} answered no advisories: {problem}"
     log.warning("audit.unanswered", extra={"repository": str(call.place), "reason": why})
     response = _json(nothing)

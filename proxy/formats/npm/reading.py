@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
@@ -18,6 +17,7 @@ from proxy.errors import Invalid
 from proxy.format import UpstreamAnswer, UpstreamIndex
 from proxy.formats.npm.facts import DistFacts, PackageFacts
 from proxy.formats.npm.names import TARBALL, full_name
+from proxy.rules.addresses import absolute
 from proxy.rules.instants import parse_instant
 from storage.records import Asset, Content, PackageRef
 
@@ -67,7 +67,7 @@ def read_index(ref: PackageRef, answer: UpstreamAnswer) -> UpstreamIndex:
             for version, raw in (found.versions or {}).items()
             if (content := _content(raw, answer.url, times.get(version))) is not None
         }
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise Invalid(f"the registry answered JSON that is no packument: {problem}") from problem
     readme = found.readme if isinstance(found.readme, str) else ""
     facts = PackageFacts(
@@ -112,8 +112,8 @@ def _content(raw: msgspec.Raw, base: str, published: str | None) -> Content | No
 
 def _tarball(raw: msgspec.Raw, base: str, published: str | None) -> Asset | None:
     dist = msgspec.json.decode(raw, type=_Dist)
-    url = urljoin(base, dist.tarball)
-    if not dist.tarball or urlsplit(url).scheme not in {"http", "https"}:
+    url = absolute(base, dist.tarball) if dist.tarball else None
+    if url is None:
         return None
     members = msgspec.json.decode(raw, type=Members)
     attestations = members.pop("attestations", None)
@@ -133,11 +133,12 @@ def _tarball(raw: msgspec.Raw, base: str, published: str | None) -> Asset | None
 
 def _attestations(raw: msgspec.Raw, base: str) -> dict[str, Any]:
     url = msgspec.json.decode(raw, type=_Attestations).url
-    if not url:
+    address = absolute(base, url) if url else None
+    if address is None:
         return {}
     members = msgspec.json.decode(raw, type=Members)
     members.pop("url", None)
-    return {"attestations": members, "attestations_url": urljoin(base, url)}
+    return {"attestations": members, "attestations_url": address}
 
 
 def _digests(dist: _Dist) -> dict[str, str]:

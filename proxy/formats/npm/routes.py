@@ -59,15 +59,15 @@ class NpmEdge:
 
     format = NPM
     actions: Mapping[str, str] = ACTIONS
-    open_to_all = frozenset({PING})
+    open_to_all: Mapping[tuple[str, ...], Callable[[], Response]] = {PING: lambda: _json({})}
 
     async def answer(self, depot: Depot, call: Call) -> Response:
         """The answer to a request below `…/npm/{repository}/`."""
         parts = "/".join(call.segments).split("/")
+        if call.request.method in {"PUT", "DELETE"}:  # its permission is asked for there
+            return await _write(depot, call, parts)
         if parts in ([""], ["-"]):
             return _json({"db_name": call.place.repository.name})
-        if call.request.method in {"PUT", "DELETE"}:
-            return await _write(depot, call, parts)
         if parts[0] == "-":
             return await _service(depot, call, parts[1:])
         if call.request.method == "POST":
@@ -265,7 +265,7 @@ async def _keys(depot: Depot, call: Call) -> Response:
         raise NotFound(f"{via.name} does not sign packages")
     try:
         msgspec.json.decode(answer.body, type=dict[str, list[msgspec.Raw]])
-    except msgspec.DecodeError as problem:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise UpstreamCorrupt(via.name, f"its keys are not readable: {problem}") from problem
     return Response(answer.body, media_type=FULL)
 

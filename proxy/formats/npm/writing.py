@@ -45,6 +45,7 @@ async def put_document(depot: Depot, call: Call, ref: PackageRef) -> Response:
     """
     limit = depot.asset_bytes * 4 // 3 + OVERHEAD
     try:
+        await _may_write(call, ref)
         async with spooled(call.request, depot.scratch, limit) as path:
             document = await asyncio.to_thread(read_document, path)
             if document.attachments:
@@ -54,6 +55,21 @@ async def put_document(depot: Depot, call: Call, ref: PackageRef) -> Response:
     except (EntrepotError, StorageError):
         await drain(call.request)
         raise
+
+
+async def _may_write(call: Call, ref: PackageRef) -> None:
+    """Whether the body is worth reading: what it wants shows in it, and either permission may do.
+
+    Raises:
+        Denied: the principal has neither.
+    """
+    try:
+        await call.authorise("PublishPackageVersion", ref)
+    except Denied as problem:
+        try:
+            await call.authorise("PutPackageMetadata", ref)
+        except Denied:
+            raise problem from None
 
 
 async def _publish(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from urllib.parse import unquote
 
 import msgspec
 from selectolax.lexbor import LexborHTMLParser
@@ -13,6 +13,7 @@ from proxy.errors import Invalid
 from proxy.format import UpstreamAnswer, UpstreamIndex
 from proxy.formats.pypi.facts import FileFacts, ProjectFacts
 from proxy.formats.pypi.names import PypiName, version_key, version_of
+from proxy.rules.addresses import absolute
 from proxy.rules.instants import parse_instant
 from storage.records import Asset, Content
 
@@ -75,7 +76,7 @@ def read_index(project: PypiName, answer: UpstreamAnswer) -> UpstreamIndex:
 def _read_json(answer: UpstreamAnswer) -> _Page:
     try:
         return msgspec.json.decode(answer.body, type=_Page)
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise Invalid(f"the index answered JSON that is no project page: {problem}") from problem
 
 
@@ -102,8 +103,8 @@ def _content(assets: Iterable[Asset]) -> Content:
 
 
 def _asset(file: _File, base: str) -> Asset | None:
-    url, _ = urldefrag(urljoin(base, file.url))
-    if urlsplit(url).scheme not in {"http", "https"}:
+    url = absolute(base, file.url)
+    if url is None:
         return None
     metadata = file.core_metadata
     for older in (file.dist_info_metadata, file.data_dist_info_metadata):
@@ -112,7 +113,7 @@ def _asset(file: _File, base: str) -> Asset | None:
         requires_python=file.requires_python or None,
         yanked=file.yanked if file.yanked is not None else False,
         core_metadata=metadata if metadata is not None else False,
-        provenance=urljoin(base, file.provenance) if file.provenance else None,
+        provenance=absolute(base, file.provenance) if file.provenance else None,
     )
     return Asset(
         name=file.filename,
@@ -138,10 +139,10 @@ def _read_html(project: PypiName, answer: UpstreamAnswer) -> _Page:
         node.attributes.get("name"): node.attributes.get("content") or ""
         for node in tree.css("meta[name^='pypi:']")
     }
-    found = [_anchor(dict(node.attributes), answer.url) for node in tree.css("a[href]")]
+    found = [_anchor(dict(node.attributes)) for node in tree.css("a[href]")]
     files = [file for file in found if version_of(file.filename, project) is not None]
-    foreign = tree.css_first("form, input, script") is not None or (found and not files)
-    if "pypi:repository-version" not in metas and not files and foreign:
+    # A page for people (a login, "closed for maintenance") is taken for no project that has lost its files.
+    if "pypi:repository-version" not in metas and not files:
         raise Invalid("the index answered an HTML page that is no project page (a login page?)")
     status = metas.get("pypi:project-status")
     return _Page(
@@ -151,14 +152,14 @@ def _read_html(project: PypiName, answer: UpstreamAnswer) -> _Page:
     )
 
 
-def _anchor(attributes: dict[str, str | None], base: str) -> _File:
-    url, fragment = urldefrag(urljoin(base, attributes.get("href") or ""))
+def _anchor(attributes: dict[str, str | None]) -> _File:
+    url, _, fragment = (attributes.get("href") or "").partition("#")
     algorithm, _, digest = fragment.partition("=")
     yanked = attributes.get("data-yanked", "") or True if "data-yanked" in attributes else False
     announced = attributes.get("data-core-metadata", attributes.get("data-dist-info-metadata"))
     kind, _, value = (announced or "").partition("=")
     return _File(
-        filename=unquote(urlsplit(url).path.rsplit("/", 1)[-1]),
+        filename=unquote(url.partition("?")[0].rsplit("/", 1)[-1]),
         url=url,
         hashes={algorithm: digest} if digest else {},
         requires_python=attributes.get("data-requires-python"),

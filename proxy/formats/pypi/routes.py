@@ -41,7 +41,7 @@ class PypiEdge:
 
     format = PYPI
     actions: Mapping[str, str] = ACTIONS
-    open_to_all: frozenset[tuple[str, ...]] = frozenset()
+    open_to_all: Mapping[tuple[str, ...], Callable[[], Response]] = {}
 
     async def answer(self, depot: Depot, call: Call) -> Response:
         """The answer to a request below `…/pypi/{repository}/`."""
@@ -87,7 +87,8 @@ class PypiEdge:
 async def _project(depot: Depot, call: Call, raw_name: str) -> Response:
     name = names.normalise(raw_name)
     if raw_name != name or call.segments[-1]:
-        query = f"?{call.request.url.query}" if call.request.url.query else ""
+        asked = call.request.scope["query_string"].decode("latin-1")
+        query = f"?{asked}" if asked else ""
         return RedirectResponse(f"{call.base}simple/{name}/{query}", 301)
     form = _form(call.request)
     render = rendering.json_page if form is MediaType.JSON else rendering.html_page

@@ -14,13 +14,14 @@ import types
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Generator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
 import asyncpg
 
 from storage.catalogue import Query, Value
-from storage.catalogue.rows import as_kind, migrations, statements
-from storage.errors import StorageUnavailable, Vanished
+from storage.catalogue.rows import as_kind, migrations, refuse_newer, statements
+from storage.errors import CannotBackUp, StorageUnavailable, Vanished
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -143,8 +144,12 @@ class PostgresCatalogue:
                 command_timeout=COMMAND_S,
                 reset=_keep_session,
             )
-            async with catalogue._pool.acquire(timeout=ACQUIRE_S) as connection:
-                await _migrate(connection)
+            try:
+                async with catalogue._pool.acquire(timeout=ACQUIRE_S) as connection:
+                    await _migrate(connection)
+            except BaseException:
+                await catalogue._pool.close()
+                raise
         heard = asyncio.Event()
         catalogue._ear = asyncio.create_task(catalogue._listen(heard), name="catalogue-listen")
         with suppress(TimeoutError):
@@ -180,6 +185,14 @@ class PostgresCatalogue:
         if not self._listening:
             self._stamp += 1
         return self._stamp
+
+    async def snapshot(self, target: Path) -> None:
+        """Refuses: PostgreSQL's own tools do it better."""
+        del target
+        raise CannotBackUp(
+            "a catalogue in PostgreSQL is backed up with pg_dump; copy the folder of the blobs after it, "
+            "and let no gc run in between (docs/operating.md)"
+        )
 
     async def check(self) -> None:
         """Reads the schema."""
@@ -306,6 +319,7 @@ async def _migrate(connection: Any) -> None:
         done = {
             row["name"] for row in await connection.fetch("SELECT name FROM entrepot_migration")
         }
+        refuse_newer(done)
         for name, script in migrations():
             if name in done:
                 continue

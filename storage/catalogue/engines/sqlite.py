@@ -14,9 +14,10 @@ import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
@@ -25,7 +26,8 @@ import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
 from storage.catalogue import Query, Value
-from storage.catalogue.rows import as_kind, migrations, positional, statements
+from storage.catalogue.changes import Changes
+from storage.catalogue.rows import as_kind, migrations, positional, refuse_newer, statements
 from storage.errors import StorageUnavailable, Vanished
 
 T = TypeVar("T")
@@ -38,6 +40,10 @@ MAX_QUEUED: Final = 10_000  # writes that wait for the writer thread
 MAX_GROUPED: Final = 200  # writes in one transaction
 BUSY_MS: Final = 10_000
 SCANNERS: Final = 2  # threads that run queries of any size
+LOOK_S: Final = 0.1  # how long commits of programs that do not tell of them may stay unseen
+
+_Outcome = tuple[object, BaseException | None]
+"""The result of a write, or why there is none."""
 
 
 class SqliteTransaction:
@@ -129,7 +135,13 @@ class SqliteCatalogue:
         self._lock = os.open(path.with_name("catalogue.lock"), os.O_RDWR | os.O_CREAT, 0o600)
         # It holds the keys that seal tokens and secrets; its -wal and -shm files get the same mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._migrate()
+        self._changes = Changes(path.with_name("catalogue.changes"))
+        try:
+            self._migrate()
+        except BaseException:
+            self._changes.close()
+            os.close(self._lock)
+            raise
         self._reader = self._connect(query_only=True)
         self._watcher = self._connect(query_only=True)
         self._scanners = ThreadPoolExecutor(SCANNERS, thread_name_prefix="catalogue-scan")
@@ -139,6 +151,10 @@ class SqliteCatalogue:
         self._writer = threading.Thread(target=self._write_all, name="catalogue-write", daemon=True)
         self._writer.start()
         self._closed = False
+        self._stamp = 0
+        self._version = -1  # `data_version` when it was last asked for
+        self._unchanged: int | None = None  # the number of changes at which it was
+        self._look_at = 0.0  # when to ask again in any case
 
     async def read(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R:
         """Runs a bounded query in one snapshot, on the event loop."""
@@ -166,9 +182,29 @@ class SqliteCatalogue:
         return cast("R", await self._enqueue(query, values, named, durable=False))
 
     def stamp(self) -> int:
-        """SQLite's `data_version` on a connection that never writes: any commit changes it."""
-        row = self._watcher.execute("PRAGMA data_version").fetchone()
-        return int(row[0])
+        """Counts the changes of SQLite's `data_version` on a connection that never writes.
+
+        While the number of changes is the same, nobody has committed since it was asked for.
+        """
+        number = self._changes.now()
+        now_s = time.monotonic()
+        if number is not None and number == self._unchanged and now_s < self._look_at:
+            return self._stamp
+        try:
+            version = int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error:
+            # Whoever asks believes nothing that is in memory, and meets the fault where it is said.
+            self._stamp += 1
+            return self._stamp
+        if version != self._version:
+            self._version = version
+            self._stamp += 1
+        self._unchanged, self._look_at = number, now_s + LOOK_S
+        return self._stamp
+
+    async def snapshot(self, target: Path) -> None:
+        """Copies the file by SQLite's online backup, in one step: no writer waits, none makes it begin again."""
+        await asyncio.to_thread(self._copy_to, target)
 
     async def check(self) -> None:
         """Reads the schema."""
@@ -187,6 +223,7 @@ class SqliteCatalogue:
         self._scanners.shutdown()
         for connection in (self._reader, self._watcher, *self._scan_connections):
             connection.close()
+        self._changes.close()
         os.close(self._lock)
 
     def _read(
@@ -199,8 +236,11 @@ class SqliteCatalogue:
                 return drive(cast("Coroutine[Any, Any, R]", work))
             finally:
                 connection.execute("COMMIT")
-        except sqlite3.OperationalError as problem:
-            raise StorageUnavailable(f"the catalogue cannot be read: {problem}") from problem
+        except sqlite3.DatabaseError as problem:
+            if isinstance(problem, sqlite3.OperationalError) or _is_damage(problem):
+                reason = f"the catalogue cannot be read: {problem}"
+                raise StorageUnavailable(reason) from problem
+            raise
 
     async def _enqueue(
         self,
@@ -225,15 +265,24 @@ class SqliteCatalogue:
 
     def _write_all(self) -> None:
         """The writer thread: takes what waits, writes it, tells whoever waits for it."""
-        connection = self._connect()
+        connection: sqlite3.Connection | None = None
         try:
             while (first := self._queue.get()) is not None:
                 group, ended = self._gather(first)
-                self._write_group(connection, group)
+                try:
+                    connection = connection or self._connect()
+                    outcomes = self._write_group(connection, group)
+                except (StorageUnavailable, sqlite3.Error, OSError) as problem:
+                    # This thread outlives every fault: who waits is told, the next write tries anew.
+                    reason = f"the catalogue cannot be written: {problem}"
+                    outcomes = [(None, StorageUnavailable(reason))] * len(group)
+                for write, (result, error) in zip(group, outcomes, strict=True):
+                    write.tell(result, error)
                 if ended:
                     return
         finally:
-            connection.close()
+            if connection is not None:
+                connection.close()
 
     def _gather(self, first: _Write) -> tuple[list[_Write], bool]:
         group = [first]
@@ -247,39 +296,51 @@ class SqliteCatalogue:
             group.append(following)
         return group, False
 
-    def _write_group(self, connection: sqlite3.Connection, group: list[_Write]) -> None:
+    def _write_group(self, connection: sqlite3.Connection, group: list[_Write]) -> list[_Outcome]:
         durable = any(write.durable for write in group)
-        outcomes: list[tuple[object, BaseException | None]] = []
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
             connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
             outcomes = [self._write_one(connection, write) for write in group]
+            self._changes.begin()
             connection.execute("COMMIT")
-        except sqlite3.Error as problem:
+        except sqlite3.Error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            failure = StorageUnavailable(f"the catalogue cannot be written: {problem}")
-            outcomes = [(None, failure)] * len(group)
+            raise
         finally:
+            self._changes.end()
             fcntl.flock(self._lock, fcntl.LOCK_UN)
-        for write, (result, error) in zip(group, outcomes, strict=True):
-            write.tell(result, error)
+        return outcomes
 
-    def _write_one(
-        self, connection: sqlite3.Connection, write: _Write
-    ) -> tuple[object, BaseException | None]:
+    def _write_one(self, connection: sqlite3.Connection, write: _Write) -> _Outcome:
         connection.execute("SAVEPOINT one_write")
         try:
             result = write.run(SqliteTransaction(connection))
         except sqlite3.OperationalError:
             raise  # the disk or the file: fails the whole group
-        except Exception as problem:  # noqa: BLE001 - given to whoever asked for this write
+        except Exception as problem:
+            if _is_damage(problem):
+                raise
             connection.execute("ROLLBACK TO one_write")
             connection.execute("RELEASE one_write")
             return None, _said(problem)
         connection.execute("RELEASE one_write")
         return result, None
+
+    def _copy_to(self, target: Path) -> None:
+        os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        source = self._connect(query_only=True)
+        try:
+            with closing(sqlite3.connect(target, isolation_level=None)) as copy:
+                source.backup(copy)
+                copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
+                copy.execute("DELETE FROM lease")  # nobody works on the copy
+        except sqlite3.Error as problem:
+            raise StorageUnavailable(f"the catalogue cannot be copied: {problem}") from problem
+        finally:
+            source.close()
 
     def _connect(self, *, query_only: bool = False) -> sqlite3.Connection:
         try:
@@ -298,14 +359,23 @@ class SqliteCatalogue:
     def _migrate(self) -> None:
         """Brings the schema up to date; one process at a time."""
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._changes.begin()
         try:
             connection = self._connect()
             try:
-                _known_migrations().apply(sqlite_utils.Database(connection))
+                database, known = sqlite_utils.Database(connection), _known_migrations()
+                refuse_newer(migration.name for migration in known.applied(database))
+                known.apply(database)
             finally:
                 connection.close()
         finally:
+            self._changes.end()
             fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+
+def _is_damage(problem: Exception) -> bool:
+    """Whether SQLite says that the file itself is not sound: an error of no kind more special."""
+    return type(problem) is sqlite3.DatabaseError
 
 
 def _said(problem: Exception) -> Exception:

@@ -1,0 +1,96 @@
+"""A short run for CI: is any hot answer, beside nginx in the same run, much slower than it was recorded?
+
+What counts is entrepot's rate as a share of nginx's, so that a slow machine does not matter. A share below half of the
+recorded one is measured again with more rounds before it counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import hot
+from hot import Planned, say
+from report import CEILING, OWN
+from system import System
+from upstream import Upstream
+
+RECORDED = Path(__file__).with_name("recorded.json")
+CASES = (
+    "index-small-json",
+    "index-large-json",
+    "index-304",
+    "wheel-50k",
+    "metadata",
+    "packument-small",
+    "packument-huge",
+    "tarball-20k",
+)
+CONNECTIONS, SECONDS, AGAIN = 8, 1, 5
+WORSE = 2.0  # a share may have shrunk by this factor
+
+
+def shares(own: Planned, ceiling: Planned, rounds: int, client_cpus: str | None) -> list[float]:
+    """entrepot's rate divided by nginx's, for each round."""
+    found = []
+    for round_ in range(rounds):
+        mine, theirs = (
+            one.measure(CONNECTIONS, SECONDS, client_cpus, round_)["rps"] for one in (own, ceiling)
+        )
+        found.append(mine / theirs)
+    return found
+
+
+def pairs(systems: Sequence[System], upstream: Upstream) -> dict[str, tuple[Planned, Planned]]:
+    cases = [case for case in hot.CASES if case.name in CASES]
+    planned, unsupported = hot.plan(cases, systems, upstream)
+    if unsupported:
+        raise SystemExit(f"cannot be measured: {unsupported}")
+    by = {(one.case.name, one.system.name): one for one in planned}
+    return {name: (by[name, OWN], by[name, CEILING]) for name in CASES}
+
+
+def run(
+    systems: Sequence[System],
+    upstream: Upstream,
+    rounds: int,
+    client_cpus: str | None,
+    record: bool,
+) -> int:
+    """0 if nothing has become worse than half of what is recorded, else 1; with `record`, the new record and 0."""
+    planned = pairs(systems, upstream)
+    measured = {
+        name: median(shares(own, ceiling, rounds, client_cpus))
+        for name, (own, ceiling) in planned.items()
+    }
+    if record:
+        rounded = {name: round(share, 3) for name, share in measured.items()}
+        RECORDED.write_text(json.dumps(rounded, indent=2) + "\n")
+        print(f"recorded {rounded}")
+        return 0
+
+    def again(name: str) -> float:
+        return median(shares(*planned[name], AGAIN, client_cpus))
+
+    return judge(measured, json.loads(RECORDED.read_text()), again)
+
+
+def judge(
+    measured: dict[str, float], recorded: dict[str, float], again: Callable[[str], float]
+) -> int:
+    """1 if a share is below half of the recorded one, and is so once more when it is measured again."""
+    code = 0
+    for name, share in measured.items():
+        lowest = recorded[name] / WORSE
+        if share < lowest:
+            say(f"{name}: {share:.3f} of nginx's rate; measured again")
+            share = again(name)
+        told = f"{name}: {share:.3f} of nginx's rate, recorded {recorded[name]:.3f}"
+        if share < lowest:
+            code = 1
+            say(f"FAILED {told}, at least {lowest:.3f}")
+        else:
+            print(told)
+    return code

@@ -1,0 +1,101 @@
+"""Whether a goal is reached is said of ratios within one round of one run, and of nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import goals
+import page
+import pytest
+import smoke
+from goals import BEST, STATIC, Goal, Kind, Measured
+
+
+def row(system: str, value: float, *, run: int = 0, round_: int = 0, **more: object) -> dict:
+    found = {"workload": "W1", "case": "index c8", "system": system, "run": run, "round": round_}
+    return found | {"rps": value} | more
+
+
+def goal(**members: object) -> Goal:
+    usual = {"row": "W1", "case": "index c8", "metric": "rps", "bound": 0.6, "at_least": True}
+    return Goal(**(usual | members))
+
+
+def test_a_ratio_is_made_within_one_round_and_the_median_counts() -> None:
+    rows = [
+        *(row("entrepot", value, round_=n) for n, value in enumerate((50, 600, 90))),
+        *(row(STATIC, value, round_=n) for n, value in enumerate((100, 1_000, 100))),
+        row("entrepot", 1, round_=3),  # nginx was not measured in this round
+    ]
+    found = Measured(rows).result(goal(against=STATIC))
+    assert found.values == (0.5, 0.6, 0.9)
+    assert found.value == 0.6
+    assert found.reached
+
+
+def test_the_same_round_of_another_run_is_another_round() -> None:
+    rows = [row("entrepot", 10, run=1), row(STATIC, 100, run=2)]
+    assert Measured(rows).result(goal(against=STATIC)).reached is None
+
+
+def test_a_cache_is_no_application_and_a_peer_that_dropped_clients_is_not_the_best() -> None:
+    rows = [
+        row("entrepot", 2.0, ok=200),
+        row("nginx-cache", 0.5, ok=200),
+        row("devpi", 1.0, ok=90),
+        row("proxpi", 4.0, ok=200),
+    ]
+    rows = [one | {"total_s": one["rps"]} for one in rows]
+    found = Measured(rows).result(goal(metric="total_s", against=BEST, bound=1, at_least=False))
+    assert (found.other, found.value, found.reached) == ("proxpi", 0.5, True)
+
+
+@pytest.mark.parametrize(("values", "reached"), [((1, 1, 1), True), ((1, 2, 1), False)])
+def test_what_every_round_has_to_reach_is_not_a_median(
+    values: tuple[int, ...], *, reached: bool
+) -> None:
+    rows = [row("entrepot", value, round_=n) for n, value in enumerate(values)]
+    every = goal(kind=Kind.EVERY, bound=1, exactly=True)
+    assert Measured(rows).result(every).reached is reached
+
+
+def test_a_size_is_compared_with_another_size_of_the_same_system() -> None:
+    rows = [row("entrepot", 99), row("entrepot", 100) | {"case": "index at 1000"}]
+    found = Measured(rows).result(goal(other_case="index at 1000", bound=0.95))
+    assert (found.value, found.reached) == (0.99, True)
+
+
+def test_every_goal_is_told_and_those_that_were_not_measured_are_not_reached() -> None:
+    rows = [
+        row("entrepot", 50) | {"case": "index-small-json c8"},
+        row(STATIC, 100) | {"case": "index-small-json c8"},
+    ]
+    said = goals.markdown(rows).splitlines()
+    assert len(said) == len(goals.GOALS) + 4
+    assert "| W1 | index-small-json c8 | rps | nginx-static | 0.5 | ≥ 0.6 \u00d7 | **no** |" in said
+    assert said[-1].startswith(f"0 of 1 measured goals reached; {len(goals.GOALS)}")
+
+
+def test_the_page_keeps_its_prose(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n")
+    rows = [row("entrepot", 50), row(STATIC, 100)]
+    page.write([one | {"case": "index-small-json c8"} for one in rows], path)
+    text = path.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert "| W1 | index-small-json c8, a second | 50 | nginx-static: 100 | 0.5 " in text
+
+
+@pytest.mark.parametrize(("share", "again", "code"), [(0.6, 0.0, 0), (0.2, 0.5, 0), (0.2, 0.2, 1)])
+def test_the_smoke_run_fails_when_a_share_has_halved_twice(
+    share: float, again: float, code: int
+) -> None:
+    assert smoke.judge({"index": share}, {"index": 1.0}, lambda _: again) == code
+
+
+def test_what_the_smoke_run_measures_is_recorded() -> None:
+    recorded = smoke.json.loads(smoke.RECORDED.read_text())
+    assert set(recorded) == set(smoke.CASES)
+    assert all(share > 0 for share in recorded.values())
