@@ -8,11 +8,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from s3 import SeaweedFS
 from stores import DOMAIN
 
 from storage import Storage
@@ -23,19 +21,9 @@ from storage.settings import StorageSettings
 BYTES = bytes(range(256)) * 4096  # 1 MiB
 
 
-@pytest.fixture(params=["files", "shared", "s3", "s3-cached"])
-def settings(
-    request: pytest.FixtureRequest, tmp_path: Path, s3: Callable[[], SeaweedFS]
-) -> StorageSettings:
-    """A store of each kind."""
-    path = tmp_path / "data"
-    if request.param == "files":
-        return StorageSettings(path=path)
-    if request.param == "shared":
-        return StorageSettings(path=path, blobs=f"file://{tmp_path}/shared")
-    cache = 64 << 20 if request.param == "s3-cached" else 0
-    server = s3()
-    return StorageSettings(path=path, blobs=server.url(), s3=server.settings(cache_bytes=cache))
+@pytest.fixture
+def settings(blob_settings: StorageSettings) -> StorageSettings:
+    return blob_settings
 
 
 async def put(storage: Storage, data: bytes, *digests: str) -> Blob:

@@ -12,9 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import boto3
 import pytest
-from botocore.config import Config
 from s3 import BUCKET, KEY, SECRET, SeaweedFS
 from stores import DOMAIN
 
@@ -64,20 +62,9 @@ def cached(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in (folder / "blobs" / DOMAIN).glob("*")}
 
 
-def client(server: SeaweedFS):
-    return boto3.client(
-        "s3",
-        endpoint_url=server.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=KEY,
-        aws_secret_access_key=SECRET,
-        config=Config(s3={"addressing_style": "path"}),
-    )
-
-
 def put_directly(server: SeaweedFS, url: str, sha256: str, data: bytes) -> None:
     key = f"{url.removeprefix(f's3://{BUCKET}/')}/{DOMAIN}/{sha256}"
-    client(server).put_object(Bucket=BUCKET, Key=key, Body=data)
+    server.client().put_object(Bucket=BUCKET, Key=key, Body=data)
 
 
 async def test_a_blob_of_many_parts_comes_back(server: SeaweedFS, tmp_path: Path) -> None:
@@ -242,7 +229,7 @@ async def test_an_upload_that_was_abandoned_is_aborted_after_a_day(
     prefix = url.removeprefix(f"s3://{BUCKET}/")
     async with opened(url, tmp_path, settings) as store:
         await put(store, b"makes the bucket")
-        there = client(server)
+        there = server.client()
         ours = f"{prefix}/{DOMAIN}/{'a' * 64}"
         for key in (ours, f"{prefix}/of/somebody/else"):
             upload = there.create_multipart_upload(Bucket=BUCKET, Key=key)
