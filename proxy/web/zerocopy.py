@@ -10,19 +10,24 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 EXTENSION: Final = "http.response.zerocopysend"
 BLOCK: Final = 1 << 20  # bytes of one call, so that the others on the loop get their turn
-STALL_S: Final = 60.0  # for which a reader may take nothing
+LOOK_S: Final = 1.0  # how soon it is noticed that the connection has been cut
 _NO_WAIT: Final = getattr(os, "RWF_NOWAIT", 0)
 
 
 class ZeroCopyCycle(RequestResponseCycle):
-    """uvicorn's cycle with that extension; a client that has left is an `OSError`, as ASGI 2.4 has it."""
+    """uvicorn's cycle with that extension; a client that has left is an `OSError`, as ASGI 2.4 has it.
+
+    How long a client may take nothing is for `proxy.web.guarded` to say, which cuts the connection.
+    """
+
+    unsent = 0  # bytes of a span that the client leaves no room for now
 
     async def send(self, message: Any) -> None:
         """Takes one message of the application."""
@@ -34,12 +39,7 @@ class ZeroCopyCycle(RequestResponseCycle):
         sent = 0
         if self.scope["method"] != "HEAD":
             await self._drained()
-            sent = await send_span(
-                self.transport,
-                message["file"],
-                message["offset"],
-                message["count"],
-            )
+            sent = await self._send_span(message["file"], message["offset"], message["count"])
         self.expected_content_length -= sent
         if not message.get("more_body", False):
             await super().send({"type": "http.response.body", "body": b""})
@@ -51,41 +51,56 @@ class ZeroCopyCycle(RequestResponseCycle):
         low, high = self.transport.get_write_buffer_limits()
         self.transport.set_write_buffer_limits(high=0)
         try:
-            async with asyncio.timeout(STALL_S):
-                while self.transport.get_write_buffer_size() and not self.disconnected:
-                    await (self.flow.drain() if self.flow.write_paused else asyncio.sleep(0))
+            while self.transport.get_write_buffer_size() and not self.transport.is_closing():
+                await (self.flow.drain() if self.flow.write_paused else asyncio.sleep(0))
         finally:
             self.transport.set_write_buffer_limits(high=high, low=low)
 
+    async def _send_span(self, file: int, offset: int, count: int) -> int:
+        """Sends this many bytes of a file; how many it were.
 
-async def send_span(transport: asyncio.Transport, file: int, offset: int, count: int) -> int:
-    """Sends this many bytes of a file; how many it were.
+        Raises:
+            OSError: the client has left, or was cut off.
+            EOFError: the file ends early.
+        """
+        transport = self.transport
+        source, target = os.dup(file), os.dup(transport.get_extra_info("socket").fileno())
+        try:
+            end = offset + count
+            while offset < end:
+                try:
+                    sent = await _send_block(target, source, offset, min(BLOCK, end - offset))
+                except BlockingIOError:
+                    await self._writable(target, end - offset)
+                    continue
+                if not sent:
+                    raise EOFError("the file is shorter than it was")
+                offset += sent
+                await asyncio.sleep(0)
+        except OSError:
+            transport.abort()
+            raise
+        else:
+            return count
+        finally:
+            os.close(target)
+            os.close(source)
 
-    Raises:
-        OSError: the client has left, or takes nothing any more.
-        EOFError: the file ends early.
-    """
-    source, target = os.dup(file), os.dup(transport.get_extra_info("socket").fileno())
-    try:
-        end = offset + count
-        while offset < end:
-            try:
-                sent = await _send_block(target, source, offset, min(BLOCK, end - offset))
-            except BlockingIOError:
-                await _writable(target)
-                continue
-            if not sent:
-                raise EOFError("the file is shorter than it was")
-            offset += sent
-            await asyncio.sleep(0)
-    except OSError:
-        transport.abort()
-        raise
-    else:
-        return count
-    finally:
-        os.close(target)
-        os.close(source)
+    async def _writable(self, target: int, unsent: int) -> None:
+        """Returns when the client has made room. The duplicate does not tell that the transport was closed."""
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        self.unsent = unsent
+        try:
+            with _watching(loop, target, ready):
+                while not ready.is_set():
+                    if self.transport.is_closing():
+                        raise ConnectionResetError("the client has left")
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK_S):
+                            await ready.wait()
+        finally:
+            self.unsent = 0
 
 
 async def _send_block(target: int, source: int, offset: int, count: int) -> int:
@@ -111,14 +126,6 @@ def _is_at_hand(source: int, offset: int) -> bool:
         return os.preadv(source, [bytearray(1)], offset, _NO_WAIT) == 1
     except OSError:  # it does not, or the platform cannot tell
         return False
-
-
-async def _writable(target: int) -> None:
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    with _watching(loop, target, ready):
-        async with asyncio.timeout(STALL_S):
-            await ready.wait()
 
 
 @contextmanager
