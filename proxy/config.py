@@ -10,16 +10,16 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from proxy.config_checks import CONNECTIONS, complaints
-from proxy.config_tree import Auth, Config, Credential, External, Secret
+from proxy.config_tree import Auth, Config, Credential, External, Secret, StorageSection
 from proxy.config_words import complaint, fields_of, is_scalar, mismatch, type_at
 from proxy.errors import Invalid
 from proxy.rules.permissions import Kind, Policy, read_policy
-from storage.settings import StorageSettings
+from storage.settings import S3Settings, StorageSettings
 
 __all__ = [
     "CONNECTIONS",
@@ -36,6 +36,8 @@ __all__ = [
     "with_credential",
 ]
 
+T = TypeVar("T", bound=msgspec.Struct)
+
 FILE: Final = "entrepot.toml"
 PREFIX: Final = "ENTREPOT_"
 EMBEDDED: Final[dict[str, Any]] = {
@@ -50,11 +52,6 @@ EMBEDDED: Final[dict[str, Any]] = {
             ],
         }
     ],
-}
-# The contract has keys for these; saying "unknown key" would send the operator looking for a typo.
-UNSUPPORTED: Final = {
-    "blobs": "blobs in an object store are not supported in this version",
-    "s3": "blobs in an object store are not supported in this version",
 }
 
 
@@ -85,13 +82,29 @@ def load(
         origins[".".join(key)] = name
     for place, sentence in complaints(config):
         raise ConfigError(f"{origins.get(place) or f'{where}: {place}'}: {sentence}")
-    return msgspec.structs.replace(config, auth=_with_secrets(config.auth, where))
+    return msgspec.structs.replace(
+        config,
+        auth=_with_secrets(config.auth, where),
+        storage=_with_secret(config.storage, where),
+    )
 
 
 def storage_settings(config: Config) -> StorageSettings:
     """What storage wants to be told."""
-    section = config.storage
-    return StorageSettings(path=Path(section.path), catalogue=section.catalogue or None)
+    section, s3 = config.storage, config.storage.s3
+    return StorageSettings(
+        path=Path(section.path),
+        catalogue=section.catalogue or None,
+        blobs=section.blobs or None,
+        s3=S3Settings(
+            endpoint=s3.endpoint.rstrip("/"),
+            region=s3.region,
+            access_key_id=s3.access_key_id,
+            secret_access_key="" if s3.secret_access_key is None else s3.secret_access_key.reveal(),
+            cache_bytes=s3.cache_bytes,
+            redirect_bytes=s3.redirect_bytes,
+        ),
+    )
 
 
 def with_credential(config: Config, credential: Credential) -> Config:
@@ -120,9 +133,6 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _convert(tree: dict[str, Any], where: str) -> Config:
-    for key, sentence in UNSUPPORTED.items():
-        if isinstance(tree.get("storage"), dict) and key in tree["storage"]:
-            raise ConfigError(f"{where}: storage.{key}: {sentence}")
     at: tuple[str, ...] = ()
     try:
         # Entry by entry: inside a mapping msgspec's complaints do not name the key.
@@ -138,34 +148,43 @@ def _convert(tree: dict[str, Any], where: str) -> Config:
 
 def _overrides(
     environ: Mapping[str, str], flags: Mapping[str, Any]
-) -> list[tuple[str, tuple[str, str], Any]]:
-    """(the variable or flag, (section, key), value), those that win last."""
+) -> list[tuple[str, tuple[str, ...], Any]]:
+    """(the variable or flag, the key, value), those that win last."""
     names = sorted(name for name in environ if name.startswith(PREFIX) and "__" in name)
-    given: list[tuple[str, tuple[str, str], Any]] = []
-    for name in names:
-        section, _, key = name.removeprefix(PREFIX).lower().partition("__")
-        given.append((name, (section, key), environ[name]))
+    given: list[tuple[str, tuple[str, ...], Any]] = [
+        (name, tuple(name.removeprefix(PREFIX).lower().split("__")), environ[name])
+        for name in names
+    ]
     for name, value in flags.items():
         if value is not None:
             given.append((f"--{name}", ("server", name), value))
     return given
 
 
-def _overridden(config: Config, name: str, key: tuple[str, str], value: Any) -> Config:
-    section, field = key
-    expected = type_at(key)
-    if not is_scalar(expected):
-        known = [
-            one for one in fields_of(type_at((section,))) if is_scalar(type_at((section, one)))
-        ]
+def _overridden(config: Config, name: str, key: tuple[str, ...], value: Any) -> Config:
+    expected, above = type_at(key), key[:-1]
+    table: object = config
+    for step in above:
+        table = getattr(table, step, None)
+    if not isinstance(table, msgspec.Struct) or not is_scalar(expected):
+        known = [one for one in fields_of(type_at(above)) if is_scalar(type_at((*above, one)))]
         hint = f"expected one of {', '.join(known)}" if known else "there is no such section"
         raise ConfigError(f"{name}: no setting that a variable can hold; {hint}")
     try:
-        changed = msgspec.convert({field: value}, type(getattr(config, section)), strict=False)
+        return _replaced(config, key, value)
     except msgspec.ValidationError:
         raise ConfigError(f"{name}: {mismatch(expected, value)}") from None
-    replaced = msgspec.structs.replace(getattr(config, section), **{field: getattr(changed, field)})
-    return msgspec.structs.replace(config, **{section: replaced})
+
+
+def _replaced(table: T, key: tuple[str, ...], value: Any) -> T:
+    """The table with another value at a key below it."""
+    field, *rest = key
+    if rest:
+        changed: object = _replaced(getattr(table, field), tuple(rest), value)
+    else:
+        converted = msgspec.convert({field: value}, type(table), strict=False, dec_hook=_conceal)
+        changed = getattr(converted, field)
+    return msgspec.structs.replace(table, **{field: changed})
 
 
 def _with_secrets(auth: Auth, where: str) -> Auth:
@@ -182,6 +201,20 @@ def _with_secrets(auth: Auth, where: str) -> Auth:
         policy_of(credential, key)
         credentials.append(msgspec.structs.replace(credential, secret_access_key=secret))
     return msgspec.structs.replace(auth, credentials=credentials)
+
+
+def _with_secret(section: StorageSection, where: str) -> StorageSection:
+    """The section with the object store's secret, if that lies in a file."""
+    s3, key = section.s3, f"{where}: storage.s3"
+    file = s3.secret_access_key_file
+    if s3.secret_access_key is not None and file is not None:
+        raise ConfigError(f"{key}: expected either secret_access_key or secret_access_key_file")
+    if file is not None:
+        secret = Secret(_first_line(Path(file), f"{key}.secret_access_key_file"))
+        s3 = msgspec.structs.replace(s3, secret_access_key=secret)
+    if bool(s3.access_key_id) != bool(s3.secret_access_key and s3.secret_access_key.reveal()):
+        raise ConfigError(f"{key}: expected both access_key_id and its secret, or neither")
+    return msgspec.structs.replace(section, s3=s3)
 
 
 def policy_of(credential: Credential, key: str = "auth.credentials") -> Policy | None:

@@ -19,6 +19,7 @@ from proxy.rules.links import reaches
 CONNECTIONS: Final = ("public:pypi", "public:npmjs")
 Complaint = tuple[str, str]
 
+_BLOBS: Final = re.compile(r"s3://[a-z0-9.-]{3,63}(/[\w./-]*)?|file:///[^?#]+", re.ASCII)
 _HOST: Final = re.compile(r"[A-Za-z0-9._:-]+")
 
 
@@ -77,6 +78,10 @@ def _storage(config: Config) -> Iterator[Complaint]:
     scheme = config.storage.catalogue.partition("://")[0]
     if config.storage.catalogue and scheme not in {"postgresql", "postgres"}:
         yield "storage.catalogue", "expected a URL like postgresql://user@host/database"
+    if config.storage.blobs and not _BLOBS.fullmatch(config.storage.blobs):
+        yield "storage.blobs", "expected a URL like s3://bucket/prefix or file:///folder"
+    if config.storage.s3.endpoint and not _is_base(config.storage.s3.endpoint):
+        yield "storage.s3.endpoint", _wrong_url(config.storage.s3.endpoint)
 
 
 def _credentials(config: Config) -> Iterator[Complaint]:

@@ -61,11 +61,25 @@ class Server(_Section, frozen=True, kw_only=True):
     trusted_proxies: list[str] = []  # addresses and networks whose X-Forwarded-* are believed
 
 
+class S3Section(_Section, frozen=True, kw_only=True):
+    """How the object store is reached; what is empty comes from the usual AWS_* variables."""
+
+    endpoint: str = ""  # empty: that of AWS for the region
+    region: str = ""
+    access_key_id: str = ""
+    secret_access_key: Secret | None = None
+    secret_access_key_file: str | None = None  # its first line is the secret
+    cache_bytes: Annotated[int, Meta(ge=0)] = 1 << 30  # of hot blobs below `path`; 0: none
+    redirect_bytes: Annotated[int, Meta(ge=0)] = 0  # from this size on, signed URLs; 0: never
+
+
 class StorageSection(_Section, frozen=True, kw_only=True):
     """Where it keeps things."""
 
     path: Annotated[str, Meta(min_length=1)] = "entrepot-data"
     catalogue: str = ""  # a URL like postgresql://…; empty: SQLite in `path`
+    blobs: str = ""  # s3://bucket/prefix or file:///folder; empty: files in `path`
+    s3: S3Section = S3Section()
 
 
 class Credential(_Section, frozen=True, kw_only=True):

@@ -75,10 +75,10 @@ def fields_of(expected: inspect.Type) -> list[str]:
 
 def is_scalar(expected: inspect.Type) -> bool:
     """Whether an environment variable can hold such a value."""
+    plain = _plain(expected)
     return isinstance(
-        _plain(expected),
-        inspect.IntType | inspect.FloatType | inspect.StrType | inspect.LiteralType,
-    )
+        plain, inspect.IntType | inspect.FloatType | inspect.StrType | inspect.LiteralType
+    ) or (isinstance(plain, inspect.CustomType) and plain.cls is Secret)
 
 
 def expectation(expected: inspect.Type) -> str:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from storage.blobs import BlobStore
 from storage.blobs.files import FileBlobStore
@@ -17,6 +19,8 @@ from storage.errors import StorageUnavailable
 from storage.settings import StorageSettings
 
 POSTGRESQL: Final = ("postgresql", "postgres")  # schemes of a catalogue's URL
+S3: Final = "s3"  # schemes of a blob store's URL
+FILE: Final = "file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +33,7 @@ class Storage:
     async def close(self) -> None:
         """Finishes what was accepted and lets go of everything."""
         await self.catalogue.close()
-        self.blobs.close()
+        await self.blobs.close()
 
 
 async def open_storage(settings: StorageSettings) -> Storage:
@@ -42,10 +46,31 @@ async def open_storage(settings: StorageSettings) -> Storage:
         settings.path.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise StorageUnavailable(f"{settings.path}: {problem.strerror}") from problem
-    catalogue = await _open_catalogue(settings)
-    return Storage(
-        catalogue=catalogue, blobs=FileBlobStore(settings.path / "blobs", durable=settings.durable)
-    )
+    blobs = _open_blobs(settings)
+    try:
+        return Storage(catalogue=await _open_catalogue(settings), blobs=blobs)
+    except BaseException:
+        await blobs.close()
+        raise
+
+
+def _open_blobs(settings: StorageSettings) -> BlobStore:
+    if settings.blobs is None:
+        return FileBlobStore(settings.path / "blobs", durable=settings.durable)
+    parts = urlsplit(settings.blobs)
+    if parts.scheme == FILE:
+        return FileBlobStore(Path(unquote(parts.path)), durable=settings.durable, shared=True)
+    if parts.scheme != S3:
+        raise StorageUnavailable(
+            f"no blob store has the scheme {parts.scheme!r}; there is {S3}, {FILE}"
+        )
+    try:
+        from storage.blobs.s3 import S3BlobStore  # noqa: PLC0415 - an extra
+    except ImportError as problem:
+        raise StorageUnavailable(
+            "blobs in an object store need the extra: pip install 'entrepot[s3]'"
+        ) from problem
+    return S3BlobStore(settings.blobs, settings.path / "cache", settings.s3)
 
 
 async def _open_catalogue(settings: StorageSettings) -> Catalogue:

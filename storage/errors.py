@@ -2,6 +2,7 @@
 
     StorageError
     ├── StorageUnavailable   the catalogue or the blob store cannot be asked now; trying again may help
+    │   ├── BlobUnreadable   the disk does not give the bytes of one blob
     │   └── SchemaTooNew     a newer entrepot has written the catalogue; this one must not touch it
     ├── Vanished             what a change refers to has been deleted by somebody else meanwhile
     ├── BlobCorrupt          bytes do not have the digest or the size that was announced for them
@@ -21,6 +22,18 @@ class StorageError(Exception):
 
 class StorageUnavailable(StorageError):
     """The catalogue or the blob store does not answer, is full or is read-only."""
+
+    def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s  # when asking again may help, if that is known
+
+
+class BlobUnreadable(StorageUnavailable):
+    """The disk does not give the bytes of one blob; others it may."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the blob store cannot be read: {reason}")
+        self.reason = reason
 
 
 class SchemaTooNew(StorageUnavailable):

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Settings:
+    """How an object store is reached. What is empty is taken from the usual AWS_* variables."""
+
+    endpoint: str = ""  # empty: that of AWS for the region
+    region: str = ""
+    access_key_id: str = ""
+    secret_access_key: str = field(default="", repr=False)
+    cache_bytes: int = 0  # of the local cache of hot blobs; 0: none
+    redirect_bytes: int = 0  # blobs from this size on are handed out as signed URLs; 0: none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,4 +24,6 @@ class StorageSettings:
 
     path: Path  # the folder of catalogue and blobs
     catalogue: str | None = None  # a URL like postgresql://…; None: SQLite in `path`
+    blobs: str | None = None  # s3://bucket/prefix or file:///folder; None: files in `path`
+    s3: S3Settings = field(default_factory=S3Settings)
     durable: bool = True  # a committed write survives a power cut; False only for throw-away stores

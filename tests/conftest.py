@@ -5,6 +5,8 @@ from pathlib import Path
 
 import aws
 import pytest
+from postgres import Postgres
+from s3 import SeaweedFS
 from servers import CONFIG, Entrepot, free_port
 from standins import Registry, Server
 
@@ -28,6 +30,36 @@ def full(request: pytest.FixtureRequest) -> bool:
 def _closed_connections() -> Iterator[None]:
     yield
     aws.close_connections()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Callable[[], Postgres]]:
+    """The session's PostgreSQL, started when it is first asked for."""
+    started: list[Postgres] = []
+
+    def server() -> Postgres:
+        if not started:
+            started.append(Postgres.start())
+        return started[0]
+
+    yield server
+    for one in started:
+        one.stop()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Callable[[], SeaweedFS]]:
+    """The session's S3, started when it is first asked for."""
+    started: list[SeaweedFS] = []
+
+    def server() -> SeaweedFS:
+        if not started:
+            started.append(SeaweedFS.start())
+        return started[0]
+
+    yield server
+    for one in started:
+        one.stop()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from proxy.flows.background import Background
 from proxy.format import Connection, Format
@@ -71,14 +71,25 @@ class Depot:
     def blobs(self) -> BlobStore:
         return self.storage.blobs
 
-    def open_stored(self, domain: DomainId, sha256: Sha256) -> OpenBlob:
+    async def open_stored(self, domain: DomainId, sha256: Sha256) -> OpenBlob:
         """The bytes of a blob that the catalogue has.
 
         Raises:
             BlobCorrupt: they are gone.
         """
         try:
-            return self.blobs.open(domain, sha256)
+            return await self.blobs.open(domain, sha256)
+        except FileNotFoundError:
+            raise lost(sha256) from None
+
+    async def stored_file(self, domain: DomainId, sha256: Sha256) -> BinaryIO:
+        """The bytes of a blob that the catalogue has, as a file to read from in a thread.
+
+        Raises:
+            BlobCorrupt: they are gone.
+        """
+        try:
+            return await self.blobs.file(domain, sha256)
         except FileNotFoundError:
             raise lost(sha256) from None
 

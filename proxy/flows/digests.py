@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 
 from proxy.flows import inspect
-from proxy.flows.depot import Depot, lost
+from proxy.flows.depot import Depot
 from storage.catalogue import blobs
 from storage.records import Asset, Blob, DomainId
 
@@ -34,22 +33,16 @@ async def complete(depot: Depot, domain: DomainId, asset: Asset) -> dict[str, st
 
 
 async def _completed(depot: Depot, domain: DomainId, blob: Blob, lacking: list[str]) -> Blob:
-    path = depot.blobs.path(domain, blob.sha256)
-    if path is None:
-        return blob
-    try:
-        found = await asyncio.to_thread(_computed, path, lacking)
-    except FileNotFoundError as problem:
-        raise lost(blob.sha256) from problem
+    with await depot.stored_file(domain, blob.sha256) as file:
+        found = await asyncio.to_thread(_computed, file, lacking)
     whole = msgspec.structs.replace(blob, digests={**blob.digests, **found})
     await depot.catalogue.note(blobs.know, domain, whole)
     return whole
 
 
-def _computed(path: Path, names: list[str]) -> dict[str, str]:
+def _computed(file: BinaryIO, names: list[str]) -> dict[str, str]:
     running = [hashlib.new(name, usedforsecurity=False) for name in names]
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            for digest in running:
-                digest.update(piece)
+    while piece := file.read(PIECE):
+        for digest in running:
+            digest.update(piece)
     return {digest.name: digest.hexdigest() for digest in running}

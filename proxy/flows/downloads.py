@@ -142,7 +142,7 @@ class Download:
                 position = ready
         self._raise_failure()
         assert self.blob is not None, "decided, and not failed"
-        stored = blobs.open(domain, self.blob.sha256)
+        stored = await blobs.open(domain, self.blob.sha256)
         try:
             stop = self.blob.size if end is None else min(end, self.blob.size)
             if position < stop:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import BinaryIO, Final, cast
+from typing import Final
 
 from proxy.errors import UpstreamCorrupt, UpstreamUnavailable
 from proxy.flows.depot import Depot
@@ -102,7 +102,10 @@ async def _fetch_leased(job: _Job, incoming: IncomingBlob) -> Blob:
     async def renew() -> None:
         while True:
             await asyncio.sleep(RENEW_S)
-            await job.take(place, note=_note(place, job.download.size))
+            try:
+                await job.take(place, note=_note(place, job.download.size))
+            except StorageUnavailable as problem:  # there is time for two more tries
+                log.warning("lease.unrenewed", extra={"reason": str(problem)})
 
     renewal = depot.background.start(renew(), name="renew a lease")
     try:
@@ -192,16 +195,14 @@ async def store_bytes(depot: Depot, domain: DomainId, content: bytes) -> Blob:
 async def keep_sidecars(
     depot: Depot, domain: DomainId, name: str, format: PackageFormat, sha256: Sha256
 ) -> None:
-    """Reads the documents that go with a stored asset out of its bytes, and keeps them."""
-    path = depot.blobs.path(domain, sha256)
-    if path is None:
-        return
+    """Reads the documents that go with a stored asset out of its bytes, and keeps them.
 
-    def read() -> dict[str, bytes]:
-        with path.open("rb") as file:
-            return depot.formats[format].sidecars(name, cast("BinaryIO", file))
-
-    for kind, document in (await asyncio.to_thread(read)).items():
+    Raises:
+        BlobCorrupt, StorageUnavailable: the bytes are gone, or cannot be had now.
+    """
+    with await depot.stored_file(domain, sha256) as file:
+        found = await asyncio.to_thread(depot.formats[format].sidecars, name, file)
+    for kind, document in found.items():
         if await depot.catalogue.read(sidecars.find, domain, sha256, kind) is None:
             kept = await store_bytes(depot, domain, document)
             await depot.catalogue.note(sidecars.insert, domain, sha256, kind, kept.sha256)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import BinaryIO, Final, TypeVar, cast
+from typing import BinaryIO, Final, TypeVar
 
-from proxy.flows.depot import Depot, lost
+from proxy.flows.depot import Depot
 from proxy.format import Details
 from storage.catalogue import blobs, sidecars
 from storage.records import Asset, Blob, Content, DomainId, PackageRef, Sha256
@@ -56,7 +56,7 @@ async def _document(
 
 
 async def _bytes(depot: Depot, domain: DomainId, sha256: Sha256) -> bytes:
-    opened = depot.open_stored(domain, sha256)
+    opened = await depot.open_stored(domain, sha256)
     try:
         return await opened.read(0, min(opened.size, MAX_DOCUMENT))
     finally:
@@ -68,18 +68,10 @@ async def _read(
 ) -> T | None:
     """What a reader finds in an asset's bytes, in a thread; None if they are not stored."""
     blob = await stored(depot, domain, asset)
-    path = None if blob is None else depot.blobs.path(domain, blob.sha256)
-    if path is None:
+    if blob is None:
         return None
-
-    def work() -> T | None:
-        with path.open("rb") as file:
-            return read(asset.name, cast("BinaryIO", file))
-
-    try:
-        return await asyncio.to_thread(work)
-    except FileNotFoundError as problem:
-        raise lost(Sha256(path.name)) from problem
+    with await depot.stored_file(domain, blob.sha256) as file:
+        return await asyncio.to_thread(read, asset.name, file)
 
 
 async def stored(depot: Depot, domain: DomainId, asset: Asset) -> Blob | None:

@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import BinaryIO, Final, cast
+from typing import Final
 
 from proxy.errors import EntrepotError
 from proxy.flows.depot import Depot
@@ -17,7 +17,7 @@ from proxy.rules.resolution import HeldBy, Holding
 from storage.catalogue import blobs, holders
 from storage.catalogue.events import Change
 from storage.catalogue.holders import Holder
-from storage.errors import StorageError
+from storage.errors import BlobUnreadable, StorageError
 from storage.records import DomainId, OriginType, Sha256
 from storage.upkeep import OPERATOR, Damage, set_aside
 from storage.upkeep.repair import record_refetched
@@ -120,19 +120,14 @@ async def _derive(depot: Depot, damage: Damage) -> _Again:
 
 
 async def _documents(depot: Depot, domain: DomainId, source: Sha256) -> AsyncIterator[bytes]:
-    path = depot.blobs.path(domain, source)
     named = await depot.catalogue.scan(holders.of_blob, domain, source, limit=SOURCE_HOLDERS)
-    if path is None or not named:
+    if not named:
         return
     format, asset = depot.formats[named[0].format], named[0].asset
-
-    def read() -> dict[str, bytes]:
-        with path.open("rb") as file:
-            return format.sidecars(asset, cast("BinaryIO", file))
-
     try:
-        documents = await asyncio.to_thread(read)
-    except OSError:  # they are damaged themselves: that is told of them
+        with await depot.blobs.file(domain, source) as file:
+            documents = await asyncio.to_thread(format.sidecars, asset, file)
+    except (OSError, BlobUnreadable):  # they are damaged themselves: that is told of them
         return
     for document in documents.values():
         yield document

@@ -74,12 +74,18 @@ async def answer_stored(
     asset: Asset,
     *,
     media_type: str = "application/octet-stream",
+    redirects: bool = False,
 ) -> Response:
-    """Bytes that are here."""
+    """Bytes that are here; where `redirects` are followed, large ones may lie behind a signed URL."""
     found = headers(asset, media_type)
     if (asset.size or 0) > SMALL and not_modified(request, found):
         return Response(status_code=304, headers=found)
-    blob = depot.open_stored(domain, Sha256(asset.digests["sha256"]))
+    if redirects and asset.size is not None:
+        url = await depot.blobs.signed_url(domain, Sha256(asset.digests["sha256"]), size=asset.size)
+        if url is not None:
+            said = {"Location": url, "Cache-Control": "no-store", SOURCE: "redirected"}
+            return Response(status_code=307, headers=said)
+    blob = await depot.open_stored(domain, Sha256(asset.digests["sha256"]))
     with ExitStack() as opened:
         opened.callback(blob.close)
         size = blob.size

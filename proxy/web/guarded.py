@@ -184,10 +184,6 @@ class GuardedProtocol(HttpToolsProtocol):
         self._open = 0
         self._since = self.guard.soon
 
-    def end_unread(self) -> None:
-        """The client has taken nothing of its answer for too long."""
-        self._cut("answer")
-
     # What the guard calls
 
     def look(self, now: float) -> None:
@@ -223,14 +219,20 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _leaves_lying(self, now: float, *, busy: bool) -> bool:
         """Whether the client has not read for too long what was written to it."""
-        waiting = self.transport.get_write_buffer_size()
-        if not waiting or (busy and not self.flow.write_paused and not self.turned_away):
+        unsent = self._unsent()
+        waiting = self.transport.get_write_buffer_size() + unsent
+        paused = self.flow.write_paused or unsent
+        if not waiting or (busy and not paused and not self.turned_away):
             self._unread = None  # or the application writes little by little
         elif self._unread is None or waiting <= self._unread[0] - STEP:
             self._unread = (waiting, now)
         elif waiting > self._unread[0]:
             self._unread = (waiting, self._unread[1])
         return self._unread is not None and now - self._unread[1] > self.guard.bounds.answer_s
+
+    def _unsent(self) -> int:
+        """Bytes of a file that the kernel sends, which the client leaves no room for; they pass no buffer."""
+        return 0
 
     def _stands_still(self, now: float, *, busy: bool) -> bool:
         """Whether a body does not arrive although somebody waits for it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from asyncio import AbstractEventLoop
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
@@ -22,7 +22,7 @@ from proxy.web.finished import Finished, FinishedAnswers
 from proxy.web.guarded import GuardedProtocol
 from proxy.web.heads import Key, key_of, only_tag, single
 from proxy.web.traces import new_request_id, served
-from proxy.web.zerocopy import EXTENSION, Patience, ZeroCopyCycle
+from proxy.web.zerocopy import EXTENSION, ZeroCopyCycle
 from storage.catalogue import Catalogue
 
 PREFIX: Final = b"/d/"
@@ -38,6 +38,7 @@ class FastProtocol(GuardedProtocol):
 
     _made_of: object = None  # the list of headers that `_made` was made of
     _made = b""
+    _sending: ZeroCopyCycle | None = None  # the request that is being answered, or the last one
 
     def __init__(
         self,
@@ -70,8 +71,7 @@ class FastProtocol(GuardedProtocol):
         self._begun += 1
         super().on_message_begin()
         if self.scheme == "http":  # what TLS sends has to pass through it
-            patience = Patience(self.guard.bounds.answer_s, self.end_unread)
-            self.scope["extensions"] = {EXTENSION: {"patience": patience}}
+            self.scope["extensions"] = {EXTENSION: {}}
 
     def on_headers_complete(self) -> None:
         """Answers at once, or lets uvicorn go on."""
@@ -92,9 +92,13 @@ class FastProtocol(GuardedProtocol):
             super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        # uvicorn makes the cycle itself; a subclass without fields of its own can take its place.
+        # uvicorn makes the cycle itself; a subclass whose fields have defaults can take its place.
         cycle.__class__ = ZeroCopyCycle
+        self._sending = cast("ZeroCopyCycle", cycle)
         super()._start_asgi_task(cycle, app)
+
+    def _unsent(self) -> int:
+        return 0 if self._sending is None else self._sending.unsent
 
     def _answer_known(self, data: bytes) -> bool:
         """Whether these bytes were the head of a request before, and its answer has left."""

@@ -9,28 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 EXTENSION: Final = "http.response.zerocopysend"
 BLOCK: Final = 1 << 20  # bytes of one call, so that the others on the loop get their turn
+LOOK_S: Final = 1.0  # how soon it is noticed that the connection has been cut
 _NO_WAIT: Final = getattr(os, "RWF_NOWAIT", 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """What the server tells the extension: how long a reader may take nothing, and who ends it then."""
-
-    seconds: float
-    end: Callable[[], None]
-
-
 class ZeroCopyCycle(RequestResponseCycle):
-    """uvicorn's cycle with that extension; a client that has left is an `OSError`, as ASGI 2.4 has it."""
+    """uvicorn's cycle with that extension; a client that has left is an `OSError`, as ASGI 2.4 has it.
+
+    How long a client may take nothing is for `proxy.web.guarded` to say, which cuts the connection.
+    """
+
+    unsent = 0  # bytes of a span that the client leaves no room for now
 
     async def send(self, message: Any) -> None:
         """Takes one message of the application."""
@@ -41,62 +38,69 @@ class ZeroCopyCycle(RequestResponseCycle):
             return
         sent = 0
         if self.scope["method"] != "HEAD":
-            extensions: dict[str, Any] = self.scope["extensions"]  # what ours says is ours
-            patience: Patience = extensions[EXTENSION]["patience"]
-            await self._drained(patience.seconds)
-            span = message["file"], message["offset"], message["count"]
-            sent = await send_span(self.transport, *span, patience=patience)
+            await self._drained()
+            sent = await self._send_span(message["file"], message["offset"], message["count"])
         self.expected_content_length -= sent
         if not message.get("more_body", False):
             await super().send({"type": "http.response.body", "body": b""})
 
-    async def _drained(self, patience_s: float) -> None:
+    async def _drained(self) -> None:
         """Returns when all that was written before, the head at least, is the kernel's."""
         if not self.transport.get_write_buffer_size():
             return
         low, high = self.transport.get_write_buffer_limits()
         self.transport.set_write_buffer_limits(high=0)
         try:
-            async with asyncio.timeout(patience_s):
-                while self.transport.get_write_buffer_size() and not self.disconnected:
-                    await (self.flow.drain() if self.flow.write_paused else asyncio.sleep(0))
+            while self.transport.get_write_buffer_size() and not self.transport.is_closing():
+                await (self.flow.drain() if self.flow.write_paused else asyncio.sleep(0))
         finally:
             self.transport.set_write_buffer_limits(high=high, low=low)
 
+    async def _send_span(self, file: int, offset: int, count: int) -> int:
+        """Sends this many bytes of a file; how many it were.
 
-async def send_span(
-    transport: asyncio.Transport, file: int, offset: int, count: int, *, patience: Patience
-) -> int:
-    """Sends this many bytes of a file; how many it were.
+        Raises:
+            OSError: the client has left, or was cut off.
+            EOFError: the file ends early.
+        """
+        transport = self.transport
+        source, target = os.dup(file), os.dup(transport.get_extra_info("socket").fileno())
+        try:
+            end = offset + count
+            while offset < end:
+                try:
+                    sent = await _send_block(target, source, offset, min(BLOCK, end - offset))
+                except BlockingIOError:
+                    await self._writable(target, end - offset)
+                    continue
+                if not sent:
+                    raise EOFError("the file is shorter than it was")
+                offset += sent
+                await asyncio.sleep(0)
+        except OSError:
+            transport.abort()
+            raise
+        else:
+            return count
+        finally:
+            os.close(target)
+            os.close(source)
 
-    Raises:
-        OSError: the client has left, or takes nothing any more.
-        EOFError: the file ends early.
-    """
-    source, target = os.dup(file), os.dup(transport.get_extra_info("socket").fileno())
-    try:
-        end = offset + count
-        while offset < end:
-            try:
-                sent = await _send_block(target, source, offset, min(BLOCK, end - offset))
-            except BlockingIOError:
-                await _writable(target, patience.seconds)
-                continue
-            if not sent:
-                raise EOFError("the file is shorter than it was")
-            offset += sent
-            await asyncio.sleep(0)
-    except TimeoutError:
-        patience.end()
-        raise
-    except OSError:
-        transport.abort()
-        raise
-    else:
-        return count
-    finally:
-        os.close(target)
-        os.close(source)
+    async def _writable(self, target: int, unsent: int) -> None:
+        """Returns when the client has made room. The duplicate does not tell that the transport was closed."""
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        self.unsent = unsent
+        try:
+            with _watching(loop, target, ready):
+                while not ready.is_set():
+                    if self.transport.is_closing():
+                        raise ConnectionResetError("the client has left")
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK_S):
+                            await ready.wait()
+        finally:
+            self.unsent = 0
 
 
 async def _send_block(target: int, source: int, offset: int, count: int) -> int:
@@ -122,14 +126,6 @@ def _is_at_hand(source: int, offset: int) -> bool:
         return os.preadv(source, [bytearray(1)], offset, _NO_WAIT) == 1
     except OSError:  # it does not, or the platform cannot tell
         return False
-
-
-async def _writable(target: int, patience_s: float) -> None:
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    with _watching(loop, target, ready):
-        async with asyncio.timeout(patience_s):
-            await ready.wait()
 
 
 @contextmanager

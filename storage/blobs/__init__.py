@@ -93,11 +93,21 @@ class BlobStore(Protocol):
         """A new blob, hashed on the way in with SHA-256 and the further `digests` (hashlib's names)."""
         ...
 
-    def open(self, domain: DomainId, sha256: Sha256) -> OpenBlob:
-        """The blob, for reading.
+    async def open(self, domain: DomainId, sha256: Sha256, *, original: bool = False) -> OpenBlob:
+        """The blob, for reading; with `original` never a copy, for those who verify what is stored.
 
         Raises:
             FileNotFoundError: it is not there.
+            BlobUnreadable: the disk does not give it; reading may raise this, too.
+            StorageUnavailable: the store does not answer; reading may raise this, too.
+        """
+        ...
+
+    async def file(self, domain: DomainId, sha256: Sha256) -> BinaryIO:
+        """The blob as a local file, to read from in a thread; the caller closes it. May have to fetch it.
+
+        Raises:
+            FileNotFoundError, BlobUnreadable, StorageUnavailable: as `open`.
         """
         ...
 
@@ -108,8 +118,19 @@ class BlobStore(Protocol):
         """
         ...
 
-    def path(self, domain: DomainId, sha256: Sha256) -> Path | None:
-        """Where its bytes lie as a plain local file, if they do: for sendfile."""
+    def path(self, domain: DomainId, sha256: Sha256, *, original: bool = False) -> Path | None:
+        """Where its bytes lie as a plain local file, if they do; with `original` never a copy.
+
+        A copy in a cache may go at any time: who finds it gone when opening it asks `open` instead.
+        What is open stays readable.
+        """
+        ...
+
+    async def signed_url(self, domain: DomainId, sha256: Sha256, *, size: int) -> str | None:
+        """Where whoever has this URL can GET the blob (ranges, too) for a minute, past this server.
+
+        None if the store has no addresses, or hands out blobs of this size itself.
+        """
         ...
 
     async def stat(self, domain: DomainId, sha256: Sha256) -> int | None:
@@ -143,6 +164,6 @@ class BlobStore(Protocol):
         """
         ...
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Lets go of threads and connections."""
         ...

@@ -1,6 +1,7 @@
 """backup: the catalogue as of one instant, then the blobs that it refers to, into a folder beside earlier ones.
 
-Blobs that appear later do not matter, and none disappears: a lease keeps gc from condemning any while
+Blobs are linked where the store has them as local files of its own, and copied out of any other store.
+Those that appear later do not matter, and none disappears: a lease keeps gc from condemning any while
 the backup runs. What a check has quarantined meanwhile is told, and missing in the backup as in the store.
 """
 
@@ -23,7 +24,7 @@ import msgspec
 from storage import Storage
 from storage.blobs import OpenBlob
 from storage.catalogue import blobs, leases
-from storage.errors import CannotBackUp, StorageUnavailable
+from storage.errors import BlobUnreadable, CannotBackUp, StorageUnavailable
 from storage.records import DomainId, Instant, Sha256
 from storage.upkeep import snapshots
 from storage.upkeep.snapshots import CATALOGUE, MANIFEST, Folder, Manifest, Row
@@ -157,7 +158,7 @@ def _link_all(
             if target.stat().st_size == row.size:
                 continue  # from an earlier backup
             target.unlink()
-        source = None if wish.copy else storage.blobs.path(row.domain, row.sha256)
+        source = None if wish.copy else storage.blobs.path(row.domain, row.sha256, original=True)
         if source is None or not _link(source, target, row.size):
             left.append(row)
             continue
@@ -180,18 +181,18 @@ def _link(source: Path, target: Path, size: int) -> bool:
 async def _copy(storage: Storage, folder: Folder, row: Row) -> str | None:
     """Copies a blob, verified on the way; why not, if it cannot be had whole."""
     try:
-        opened = storage.blobs.open(row.domain, row.sha256)
-    except OSError as problem:
-        return "is missing" if isinstance(problem, FileNotFoundError) else f"{problem.strerror}"
+        opened = await storage.blobs.open(row.domain, row.sha256, original=True)
+    except FileNotFoundError:
+        return "is missing"
+    except BlobUnreadable as problem:
+        return f"cannot be read: {problem.reason}"
     temporary = folder.incoming / str(uuid.uuid4())
     try:
         with await asyncio.to_thread(temporary.open, "wb") as file:
             try:
                 digest = await _pour(opened, file)
-            except OSError as problem:
-                if problem.filename is None:
-                    raise
-                return f"cannot be read: {problem.strerror}"
+            except BlobUnreadable as problem:
+                return f"cannot be read: {problem.reason}"
         if digest != row.sha256:
             return f"holds bytes with the digest {digest}"
         await asyncio.to_thread(_put, temporary, folder.blob(row))

@@ -16,6 +16,7 @@ from storage import Storage
 from storage.blobs import OpenBlob
 from storage.catalogue import Transaction, blobs, domains, holders
 from storage.catalogue.holders import Holder, Source
+from storage.errors import BlobUnreadable
 from storage.records import Blob, Domain, DomainId, Instant, Sha256
 
 PAGE: Final = 500
@@ -141,19 +142,19 @@ async def _changed(tx: Transaction, domain: DomainId, sha256: Sha256, touched: I
 
 
 async def _compare(storage: Storage, domain: Domain, blob: Blob, plan: Scrub) -> str | None:
-    """What is wrong with the bytes."""
+    """What is wrong with the bytes; a store that does not answer says nothing about them, and is raised."""
     try:
-        opened = storage.blobs.open(domain.id, blob.sha256)
+        opened = await storage.blobs.open(domain.id, blob.sha256, original=True)
     except FileNotFoundError:
         return "is missing"
-    except OSError as problem:
-        return f"cannot be read: {problem.strerror}"
+    except BlobUnreadable as problem:
+        return f"cannot be read: {problem.reason}"
     try:
         if opened.size != blob.size:
             return f"has {opened.size} bytes instead of {blob.size}"
         found = await _digest(opened, plan)
-    except OSError as problem:
-        return f"cannot be read: {problem.strerror}"
+    except BlobUnreadable as problem:
+        return f"cannot be read: {problem.reason}"
     finally:
         opened.close()
     return None if found == blob.sha256 else f"holds bytes with the digest {found}"

@@ -25,7 +25,7 @@ LATER = Instant(10_000 * upkeep.SECOND)
 class Elsewhere(FileBlobStore):
     """A store whose blobs are no local files, as far as anybody can see."""
 
-    def path(self, domain: DomainId, sha256: Sha256) -> Path | None:
+    def path(self, domain: DomainId, sha256: Sha256, *, original: bool = False) -> Path | None:
         return None
 
 
@@ -127,7 +127,7 @@ async def test_blobs_that_are_no_files_are_copied(sqlite: Storage, tmp_path: Pat
     try:
         saved = await back_up(storage, Wish(folder=tmp_path / "b"), clock=clock)
     finally:
-        elsewhere.close()
+        await elsewhere.close()
     assert (saved.linked, saved.copied, saved.copied_bytes) == (0, 1, 3_000_000)
     assert names(tmp_path / "b") == {blob.sha256}
 

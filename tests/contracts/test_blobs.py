@@ -7,15 +7,23 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from stores import DOMAIN
 
 from storage import Storage
+from storage.blobs.spool import SpoolFolder
 from storage.records import Blob, DomainId, Sha256
+from storage.settings import StorageSettings
 
 BYTES = bytes(range(256)) * 4096  # 1 MiB
+
+
+@pytest.fixture
+def settings(blob_settings: StorageSettings) -> StorageSettings:
+    return blob_settings
 
 
 async def put(storage: Storage, data: bytes, *digests: str) -> Blob:
@@ -26,9 +34,7 @@ async def put(storage: Storage, data: bytes, *digests: str) -> Blob:
 
 
 def incoming(storage: Storage) -> list[Path]:
-    path = storage.blobs.path(DOMAIN, Sha256("0" * 64))
-    assert path is not None
-    return list((path.parents[3] / "incoming").iterdir())
+    return list(storage.blobs.spools.folder.iterdir())
 
 
 async def test_a_blob_comes_back_with_the_digests_that_were_asked_for(storage: Storage) -> None:
@@ -38,17 +44,19 @@ async def test_a_blob_comes_back_with_the_digests_that_were_asked_for(storage: S
     assert blob.digests["sha512"] == hashlib.sha512(BYTES).hexdigest()
     assert blob.digests["sha1"] == hashlib.sha1(BYTES).hexdigest()
     assert await storage.blobs.stat(DOMAIN, blob.sha256) == len(BYTES)
-    opened = storage.blobs.open(DOMAIN, blob.sha256)
+    opened = await storage.blobs.open(DOMAIN, blob.sha256)
     try:
         assert await opened.read(0, len(BYTES)) == BYTES
     finally:
         opened.close()
 
 
-@pytest.mark.parametrize(("offset", "length"), [(0, 1), (1000, 5000), (len(BYTES) - 10, 100)])
+@pytest.mark.parametrize(
+    ("offset", "length"), [(0, 1), (1000, 5000), (len(BYTES) - 10, 100), (len(BYTES), 5)]
+)
 async def test_reading_can_start_anywhere(storage: Storage, offset: int, length: int) -> None:
     blob = await put(storage, BYTES)
-    opened = storage.blobs.open(DOMAIN, blob.sha256)
+    opened = await storage.blobs.open(DOMAIN, blob.sha256)
     try:
         assert await opened.read(offset, length) == BYTES[offset : offset + length]
     finally:
@@ -66,7 +74,7 @@ async def test_a_reader_never_sees_part_of_a_blob(storage: Storage) -> None:
     async with storage.blobs.create(DOMAIN) as arriving:
         await arriving.write(BYTES)
         with pytest.raises(FileNotFoundError):
-            storage.blobs.open(DOMAIN, digest)
+            await storage.blobs.open(DOMAIN, digest)
         assert await storage.blobs.stat(DOMAIN, digest) is None
         await arriving.commit()
     assert await storage.blobs.stat(DOMAIN, digest) == len(BYTES)
@@ -107,7 +115,7 @@ async def test_a_place_is_never_a_path(storage: Storage, place: str) -> None:
 @pytest.mark.parametrize("digest", ["../../x", "A" * 64, "a" * 63])
 async def test_a_digest_is_never_a_path(storage: Storage, digest: str) -> None:
     with pytest.raises(ValueError, match="hex"):
-        storage.blobs.open(DOMAIN, Sha256(digest))
+        await storage.blobs.open(DOMAIN, Sha256(digest))
 
 
 async def test_deleting_what_is_absent_is_no_error(storage: Storage) -> None:
@@ -131,23 +139,30 @@ async def test_many_writers_of_the_same_bytes_all_succeed(storage: Storage) -> N
 
 DYING = """
 import asyncio, os, sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from storage.blobs.files import FileBlobStore
+from storage.blobs.spool import Spool, SpoolFolder
 
 async def main():
-    async with FileBlobStore(Path(sys.argv[1])).create("d") as arriving:
-        await arriving.write(b"half")
-        os._exit(9)
+    folder = SpoolFolder(Path(sys.argv[1]), ThreadPoolExecutor(1), shared=sys.argv[2] == "shared")
+    await Spool(folder, frozenset()).write(b"half")
+    os._exit(9)
 
 asyncio.run(main())
 """
 
 
-async def test_a_sweep_removes_what_a_dead_writer_left_and_nothing_else(
-    storage: Storage, tmp_path: Path
-) -> None:
-    root = tmp_path / "data" / "blobs"
-    subprocess.run([sys.executable, "-c", DYING, str(root)], check=False)
+def die_half_way(spools: SpoolFolder) -> None:
+    line = [sys.executable, "-c", DYING, spools.folder, "shared" if spools.shared else "own"]
+    subprocess.run(line, check=False)
+
+
+async def test_a_sweep_removes_what_a_dead_writer_left_and_nothing_else(storage: Storage) -> None:
+    die_half_way(storage.blobs.spools)
+    if storage.blobs.spools.shared:  # there it is nobody's after a day without a piece
+        (left,) = incoming(storage)
+        assert await storage.blobs.sweep() == 0
+        os.utime(left, (time.time() - 90_000, time.time() - 90_000))
     async with storage.blobs.create(DOMAIN) as arriving:
         await arriving.write(b"alive")
         assert len(incoming(storage)) == 2
@@ -156,6 +171,28 @@ async def test_a_sweep_removes_what_a_dead_writer_left_and_nothing_else(
 
         blob = await arriving.commit()
     assert await storage.blobs.stat(DOMAIN, blob.sha256) == 5
+
+
+async def test_a_blob_can_be_had_as_a_local_file(storage: Storage) -> None:
+    blob = await put(storage, BYTES)
+    with await storage.blobs.file(DOMAIN, blob.sha256) as file:
+        file.seek(-10, 2)
+        assert await asyncio.to_thread(file.read) == BYTES[-10:]
+    with pytest.raises(FileNotFoundError):
+        await storage.blobs.file(DOMAIN, Sha256("0" * 64))
+
+
+async def test_the_original_is_what_is_stored(storage: Storage) -> None:
+    blob = await put(storage, BYTES)
+    opened = await storage.blobs.open(DOMAIN, blob.sha256, original=True)
+    try:
+        assert opened.size == len(BYTES)
+        assert await opened.read(0, len(BYTES)) == BYTES
+    finally:
+        opened.close()
+    await storage.blobs.delete(DOMAIN, blob.sha256)
+    with pytest.raises(FileNotFoundError):
+        await storage.blobs.open(DOMAIN, blob.sha256, original=True)
 
 
 async def test_a_store_that_can_be_written_passes_its_check(storage: Storage) -> None:

@@ -264,7 +264,7 @@ async def test_gc_takes_nothing_that_anybody_was_promised(
         for _, ref, number in world.held:
             if ref == OURS:
                 sha256 = Sha256(hashlib.sha256(PAYLOADS[number]).hexdigest())
-                opened = depot.blobs.open(domain, sha256)
+                opened = await depot.blobs.open(domain, sha256)
                 assert await opened.read(0, 10_000) == PAYLOADS[number]
                 opened.close()
     with capsys.disabled():

@@ -152,6 +152,17 @@ class Composed(Entrepot):
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
+    def settle(self) -> None:
+        """Waits for what goes on after an answer: bytes are read again, documents of them kept."""
+
+        async def work() -> None:
+            while going_on := [
+                task for task in asyncio.all_tasks() if task.get_name() in {"download", "sidecars"}
+            ]:
+                await asyncio.wait(going_on)
+
+        self.run(work())
+
     def check(self) -> tuple[int, str]:
         """What `entrepot check` finds."""
         assert self.storage is not None

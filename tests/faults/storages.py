@@ -162,15 +162,26 @@ class DisturbedBlobs:
         async with self._inner.create(domain, digests=digests) as incoming:
             yield DisturbedIncoming(incoming, self._by)
 
-    def open(self, domain: DomainId, sha256: Sha256) -> DisturbedOpen:
-        self._by.now("blobs.open")
-        return DisturbedOpen(self._inner.open(domain, sha256), self._by)
+    async def open(
+        self, domain: DomainId, sha256: Sha256, *, original: bool = False
+    ) -> DisturbedOpen:
+        await self._by.before("blobs.open")
+        opened = await self._inner.open(domain, sha256, original=original)
+        return DisturbedOpen(opened, self._by)
+
+    async def file(self, domain: DomainId, sha256: Sha256) -> BinaryIO:
+        await self._by.before("blobs.open")
+        return await self._inner.file(domain, sha256)
 
     def open_partial(self, place: str) -> PartialBlob | None:
         return self._inner.open_partial(place)
 
-    def path(self, domain: DomainId, sha256: Sha256) -> Path | None:
-        return self._inner.path(domain, sha256)
+    def path(self, domain: DomainId, sha256: Sha256, *, original: bool = False) -> Path | None:
+        return self._inner.path(domain, sha256, original=original)
+
+    async def signed_url(self, domain: DomainId, sha256: Sha256, *, size: int) -> str | None:
+        await self._by.before("blobs.signed_url")
+        return await self._inner.signed_url(domain, sha256, size=size)
 
     async def stat(self, domain: DomainId, sha256: Sha256) -> int | None:
         await self._by.before("blobs.stat")
@@ -180,6 +191,12 @@ class DisturbedBlobs:
         await self._by.before("blobs.delete")
         await self._inner.delete(domain, sha256)
         self._by.after("blobs.delete")
+
+    async def quarantine(self, domain: DomainId, sha256: Sha256, facts: bytes) -> str | None:
+        await self._by.before("blobs.quarantine")
+        place = await self._inner.quarantine(domain, sha256, facts)
+        self._by.after("blobs.quarantine")
+        return place
 
     def list(self, domain: DomainId) -> AsyncIterator[tuple[Sha256, int, Instant]]:
         return self._inner.list(domain)
@@ -192,8 +209,8 @@ class DisturbedBlobs:
         await self._by.before("blobs.check")
         await self._inner.check()
 
-    def close(self) -> None:
-        self._inner.close()
+    async def close(self) -> None:
+        await self._inner.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)  # what the seam gains later goes through undisturbed

@@ -84,6 +84,7 @@ def test_a_file_that_fails_is_an_honest_answer_and_is_never_kept(
     first = of.offers(upstream, name, "1.0.0")
     second = of.offers(upstream, name, "1.1.0", padding=padding)
     assert entrepot.get(of.file(name, "1.0.0")).body == first
+    entrepot.settle()
     held, blobs = entrepot.held(name), len(entrepot.blobs())
     upstream.faults = {of.file_upstream(name, "1.1.0"): fault}
 
@@ -96,6 +97,7 @@ def test_a_file_that_fails_is_an_honest_answer_and_is_never_kept(
         assert re.search(words, failed.body.decode()), failed.body
         assert failed.status == 404 or int(failed.headers["retry-after"]) > 0
     assert {bool(re.search(words, reason)) for reason in reasons} == {True}, reasons
+    entrepot.settle()
     assert (entrepot.held(name), len(entrepot.blobs())) == (held, blobs)
     assert entrepot.get(of.file(name, "1.0.0")).body == first
     assert of.versions(entrepot.get(of.index(name), Accept=JSON)) == ["1.0.0", "1.1.0"]

@@ -90,6 +90,7 @@ def test_an_index_that_fails_is_an_honest_answer_and_takes_nothing_away(
     of.offers(upstream, new, "1.0.0")
     assert entrepot.get(of.file(known, "1.0.0")).body == held
     assert of.versions(entrepot.get(of.index(known), Accept=JSON)) == ["1.0.0"]
+    entrepot.settle()
     blobs = len(entrepot.blobs())
     of.offers(upstream, known, "1.1.0")
     entrepot.clock.advance(7200)  # what is remembered is believed no longer

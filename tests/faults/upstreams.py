@@ -132,6 +132,7 @@ def reset_midway(handler: BaseHTTPRequestHandler, body: bytes, kind: str) -> Non
 def truncate(handler: BaseHTTPRequestHandler, body: bytes, kind: str) -> None:
     """Closes in good order in the middle of the body."""
     handler.wfile.write(head(body, kind) + body[: len(body) // 2])
+    time.sleep(0.05)  # an end, too, overtakes what has not been read yet
 
 
 def truncate_chunked(handler: BaseHTTPRequestHandler, body: bytes, kind: str) -> None:

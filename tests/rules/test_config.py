@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config import ConfigError, Secret, from_environment, load, to_environment
+from proxy.config import (
+    ConfigError,
+    Secret,
+    from_environment,
+    load,
+    storage_settings,
+    to_environment,
+)
 
 CREDENTIAL = (
     '[[auth.credentials]]\nprincipal = "arn:aws:iam::111122223333:user/ci"\n'
@@ -68,12 +75,19 @@ def error_of(folder: Path, text: str, environ: dict[str, str] | None = None) -> 
             "storage.catalogue: expected a URL like postgresql://user@host/database",
         ),
         (
-            '[storage]\nblobs = "s3://bucket"',
-            "storage.blobs: blobs in an object store are not supported in this version",
+            '[storage]\nblobs = "s3:/bucket"',
+            "storage.blobs: expected a URL like s3://bucket/prefix or file:///folder",
         ),
         (
             '[storage.s3]\nendpoint = "x"',
-            "storage.s3: blobs in an object store are not supported in this version",
+            (
+                "storage.s3.endpoint: expected an absolute http or https URL "
+                'without user, query and fragment, found "x"'
+            ),
+        ),
+        (
+            '[storage.s3]\naccess_key_id = "AKIA"',
+            "storage.s3: expected both access_key_id and its secret, or neither",
         ),
         (
             '[external_connections."public:x"]',
@@ -214,6 +228,14 @@ def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
             ),
         ),
         (
+            {"ENTREPOT_STORAGE__S3__CACHE": "1"},
+            (
+                "ENTREPOT_STORAGE__S3__CACHE: no setting that a variable can hold; expected one of "
+                "endpoint, region, access_key_id, secret_access_key, secret_access_key_file, "
+                "cache_bytes, redirect_bytes"
+            ),
+        ),
+        (
             {"ENTREPOT_SERVRE__PORT": "1"},
             "ENTREPOT_SERVRE__PORT: no setting that a variable can hold; there is no such section",
         ),
@@ -227,6 +249,28 @@ def test_a_wrong_variable_is_named(environ: dict[str, str], said: str) -> None:
     with pytest.raises(ConfigError) as raised:
         load(None, environ)
     assert str(raised.value) == said
+
+
+def test_a_variable_reaches_a_table_within_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "entrepot.toml"
+    path.write_text('[storage]\nblobs = "s3://bucket/prefix"\n[storage.s3]\nregion = "eu-west-1"')
+    environ = {
+        "ENTREPOT_STORAGE__S3__ACCESS_KEY_ID": "AKIA",
+        "ENTREPOT_STORAGE__S3__SECRET_ACCESS_KEY": "hush",
+        "ENTREPOT_STORAGE__S3__CACHE_BYTES": "5000",
+    }
+
+    config = load(path, environ)
+
+    found = storage_settings(from_environment(to_environment(config)))
+    assert found.blobs == "s3://bucket/prefix"
+    assert (found.s3.region, found.s3.access_key_id, found.s3.cache_bytes) == (
+        "eu-west-1",
+        "AKIA",
+        5000,
+    )
+    assert found.s3.secret_access_key == "hush"
+    assert "hush" not in repr(config) + repr(found)
 
 
 def test_other_programs_variables_and_names_without_a_section_are_left_alone(

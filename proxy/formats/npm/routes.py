@@ -215,7 +215,7 @@ async def _bytes_of(depot: Depot, call: Call, ref: PackageRef, version: str) -> 
         return assets.answer_head(call.request, located.asset)
     opened = await fetch.open_asset(depot, wanted, principal=call.principal)
     if isinstance(opened, Stored):
-        return await assets.answer_stored(depot, domain, call.request, opened.asset)
+        return await assets.answer_stored(depot, domain, call.request, opened.asset, redirects=True)
     return await assets.answer_arriving(depot, domain, call.request, opened.asset, opened.download)
 
 

@@ -127,7 +127,7 @@ async def _file(depot: Depot, call: Call, wanted: Wanted) -> Response:
         return assets.answer_head(call.request, located.asset)
     opened = await fetch.open_asset(depot, wanted, principal=call.principal)
     if isinstance(opened, Stored):
-        return await assets.answer_stored(depot, domain, call.request, opened.asset)
+        return await assets.answer_stored(depot, domain, call.request, opened.asset, redirects=True)
     return await assets.answer_arriving(depot, domain, call.request, opened.asset, opened.download)
 
 

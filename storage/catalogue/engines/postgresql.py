@@ -36,7 +36,10 @@ MAX_TRIES: Final = 12  # of a write that loses against others
 CONNECTIONS: Final = 10
 CONNECT_S: Final = 5
 COMMAND_S: Final = 30
+ACQUIRE_S: Final = 10  # for one of the connections, when all are in use
 RECONNECT_S: Final = 1
+CLOSE_S: Final = 3
+PULSE_S: Final = 2  # the listener asks after so long, and waits for an answer as long
 LOST: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 UNREACHABLE: Final = (
     OSError,
@@ -142,7 +145,7 @@ class PostgresCatalogue:
                 reset=_keep_session,
             )
             try:
-                async with catalogue._pool.acquire() as connection:
+                async with catalogue._pool.acquire(timeout=ACQUIRE_S) as connection:
                     await _migrate(connection)
             except BaseException:
                 await catalogue._pool.close()
@@ -158,7 +161,7 @@ class PostgresCatalogue:
         """Runs a query in one snapshot."""
         async with (
             _reachable("read"),
-            self._pool.acquire() as connection,
+            self._pool.acquire(timeout=ACQUIRE_S) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             tx = PostgresTransaction(connection)
@@ -193,7 +196,7 @@ class PostgresCatalogue:
 
     async def check(self) -> None:
         """Reads the schema."""
-        async with _reachable("read"), self._pool.acquire() as connection:
+        async with _reachable("read"), self._pool.acquire(timeout=ACQUIRE_S) as connection:
             await connection.fetchval("SELECT count(*) FROM domain")
 
     async def close(self) -> None:
@@ -205,7 +208,11 @@ class PostgresCatalogue:
             self._ear.cancel()
             with suppress(asyncio.CancelledError):
                 await self._ear
-        await self._pool.close()
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._pool.close()
+        except TimeoutError:  # the server does not answer a farewell
+            self._pool.terminate()
 
     async def _write(
         self,
@@ -219,7 +226,10 @@ class PostgresCatalogue:
             raise StorageUnavailable("the catalogue is closed")
         for attempt in range(MAX_TRIES):
             try:
-                async with _reachable("written"), self._pool.acquire() as connection:
+                async with (
+                    _reachable("written"),
+                    self._pool.acquire(timeout=ACQUIRE_S) as connection,
+                ):
                     result = await self._attempt(connection, query, values, named, durable=durable)
             except LOST:
                 await asyncio.sleep(random.random() * 0.002 * 2 ** min(attempt, 7))  # noqa: S311 - jitter
@@ -253,23 +263,33 @@ class PostgresCatalogue:
     async def _listen(self, heard: asyncio.Event) -> None:
         """Keeps one connection that listens, and makes another when it is lost."""
         while True:
+            connection: Any = None
             try:
                 connection = await asyncpg.connect(self._url, timeout=CONNECT_S)
+                await self._listen_on(connection, heard)
             except UNREACHABLE as problem:
-                log.warning("catalogue.deaf", extra={"reason": str(problem)})
+                reason = str(problem) or type(problem).__name__
+                log.warning("catalogue.deaf", extra={"reason": reason})
                 await asyncio.sleep(RECONNECT_S)
-                continue
-            lost = asyncio.Event()
-            connection.add_termination_listener(lambda _, lost=lost: lost.set())
-            try:
-                await connection.add_listener(CHANNEL, self._hear)
-                self._stamp += 1  # whatever was committed meanwhile
-                self._listening = True
-                heard.set()
-                await lost.wait()
             finally:
                 self._listening = False
-                connection.terminate()
+                if connection is not None:
+                    connection.terminate()
+
+    async def _listen_on(self, connection: Any, heard: asyncio.Event) -> None:
+        """Listens until the connection is lost; a network that drops everything never says so."""
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _: lost.set())
+        await connection.add_listener(CHANNEL, self._hear)
+        self._stamp += 1  # whatever was committed meanwhile
+        self._listening = True
+        heard.set()
+        while not lost.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PULSE_S):
+                    await lost.wait()
+            if not lost.is_set():
+                await connection.execute(f"LISTEN {CHANNEL}", timeout=PULSE_S)
 
     def _hear(self, _connection: object, _pid: int, _channel: str, sender: object) -> None:
         if sender != self._id:
