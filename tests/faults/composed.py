@@ -153,12 +153,11 @@ class Composed(Entrepot):
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     def settle(self) -> None:
-        """Waits for what goes on after an answer: bytes are read again, documents of them kept."""
+        """Waits for what goes on after an answer: a download whose client has left, a row about it."""
 
         async def work() -> None:
-            while going_on := [
-                task for task in asyncio.all_tasks() if task.get_name() in {"download", "sidecars"}
-            ]:
+            names = {"download", "tell of stored bytes"}
+            while going_on := [task for task in asyncio.all_tasks() if task.get_name() in names]:
                 await asyncio.wait(going_on)
 
         self.run(work())
