@@ -21,7 +21,7 @@ from proxy.errors import EntrepotError, Overloaded
 from proxy.flows.background import Background
 from storage.blobs import BlobStore
 from storage.errors import StorageError
-from storage.records import Blob, DomainId
+from storage.records import Asset, Blob, DomainId
 
 PIECE: Final = 256 << 10  # bytes handed to a client at once
 HELD_BACK: Final = 16 << 10  # bytes at the end of what has arrived that wait for the verdict
@@ -63,6 +63,7 @@ class Download:
         self.blob: Blob | None = None
         self.failure: BaseException | None = None
         self._changed = asyncio.Event()
+        self.wishes: set[Hashable] = set()  # those that it answers: `Downloads.answers`
         self._completions: dict[Hashable, Completion] = {}
 
     @property
@@ -192,6 +193,20 @@ class Downloads:
     def __init__(self, background: Background) -> None:
         self._background = background
         self._running: dict[Hashable, Download] = {}
+        self._answering: dict[Hashable, tuple[int, Asset, Download]] = {}
+
+    def answering(self, wanted: Hashable, stamp: int) -> tuple[Asset, Download] | None:
+        """What is running for this wish, located when the catalogue had this stamp."""
+        found = self._answering.get(wanted)
+        if found is None or found[0] != stamp or found[2].decided:
+            return None
+        return found[1], found[2]
+
+    def answers(self, wanted: Hashable, stamp: int, asset: Asset, download: Download) -> None:
+        """Tells what answers a wish, until it is decided."""
+        if not download.decided:
+            self._answering[wanted] = (stamp, asset, download)
+            download.wishes.add(wanted)
 
     def __len__(self) -> int:
         return len(self._running)
@@ -218,3 +233,7 @@ class Downloads:
         finally:
             if self._running.get(download.key) is download:
                 del self._running[download.key]
+            for wanted in download.wishes:
+                found = self._answering.get(wanted)
+                if found is not None and found[2] is download:
+                    del self._answering[wanted]

@@ -177,6 +177,9 @@ async def open_asset(depot: Depot, wanted: Wanted, *, principal: str) -> Stored 
     if held is not None:
         return Stored(asset=held)
     stamp = depot.catalogue.stamp()
+    running = depot.downloads.answering(key, stamp)
+    if running is not None:  # a crowd wants the same: nothing has changed since it was located
+        return Arriving(asset=running[0], download=running[1])
     generation = await depot.catalogue.read(packages.generation, wanted.place.domain.id, wanted.ref)
     located = await locate_asset(depot, wanted)
     if isinstance(located, HeldBy) and located.holding.stored:
@@ -185,9 +188,9 @@ async def open_asset(depot: Depot, wanted: Wanted, *, principal: str) -> Stored 
         else:
             depot.stored.keep(key, stamp, generation, located.asset)
         return Stored(asset=located.asset)
-    return Arriving(
-        asset=located.asset, download=_download(depot, wanted, located, principal=principal)
-    )
+    download = _download(depot, wanted, located, principal=principal)
+    depot.downloads.answers(key, stamp, located.asset, download)
+    return Arriving(asset=located.asset, download=download)
 
 
 def fetch_only(depot: Depot, wanted: Wanted, located: Located) -> Download:
