@@ -64,6 +64,7 @@ class LineWriter:
             self._hurry.clear()
             self._write_pending()
             self._written.set()
+        self._write_pending()  # what came while the last round was written
 
     def _write_pending(self) -> None:
         text = b"".join([self._pending.popleft() for _ in range(len(self._pending))])
