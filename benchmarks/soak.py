@@ -580,10 +580,22 @@ async def load(soak: Soak, connections: int, seconds: float, pid: int) -> list[S
         while time.monotonic() - started < seconds:
             await asyncio.sleep(pause)
             samples.append(await sample(soak, pid, started))
+            if len(samples) % 10 == 0:
+                tell_progress(samples[-1])
         soak.ending = True
     for client in [*clients, *busy, *publishers]:
         client.close()
     return samples
+
+
+def tell_progress(now: Sample) -> None:
+    """A line while it runs: who waits for an hour wants to see where it goes."""
+    print(
+        f"{now.at_s:6.0f} s: rss {now.rss / MIB:.1f} MiB, caches {now.caches / MIB:.1f} MiB, "
+        f"{now.descriptors} files, {now.threads} threads, {now.tasks} tasks",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 async def settle(soak: Soak, pid: int, before: Sample) -> Sample:
