@@ -76,7 +76,7 @@ external_connection = "public:npmjs"
 PUBLISHER = "arn:aws:iam::111122223333:user/soak"
 IDLE_S = 60.0  # the longest that an idle connection says nothing; servers close them after 75 s
 PUBLISHED = 40  # names that are published, each in ever new versions
-CACHES = ("entrepot_pages_bytes", "entrepot_indexes_bytes", "entrepot_finished_bytes")
+CACHES = tuple(f"entrepot_{name}_bytes" for name in ("pages", "indexes", "finished", "stored"))
 FAULTY = {502, 503, 504}  # what a cold request may get while the registry fails
 # What may grow between the second quarter and the end: noise of the allocator, not a leak.
 GROWTH = 0.10

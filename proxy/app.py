@@ -176,9 +176,9 @@ async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator
                 background=background,
                 downloads=Downloads(background),
                 places=Places(storage.catalogue),
-                indexes=IndexCache(config.cache.pages_bytes // 2),
+                indexes=IndexCache(config.cache.pages_bytes * 3 // 8),
                 pages=PageCache(config.cache.pages_bytes // 4),
-                stored=StoredAssets(storage.catalogue),
+                stored=StoredAssets(storage.catalogue, config.cache.pages_bytes // 8),
                 clock=adapters.clock,
                 process=str(uuid.uuid4()),
             )

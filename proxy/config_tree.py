@@ -130,7 +130,7 @@ class Cache(_Section, frozen=True, kw_only=True):
 
     pages_bytes: Annotated[int, Meta(ge=0)] = (
         256 * MIB
-    )  # half for parsed indexes, a quarter each for rendered pages and finished answers
+    )  # 3/8 for parsed indexes, 1/4 each for rendered pages and finished answers, 1/8 for stored assets
 
 
 class Publish(_Section, frozen=True, kw_only=True):
