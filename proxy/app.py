@@ -187,7 +187,11 @@ async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator
 
 
 def create_app(config: Config, adapters: Adapters = REAL) -> ASGIApp:
-    """The ASGI application; its lifespan opens and closes the depot."""
+    """The ASGI application; its lifespan opens and closes the depot.
+
+    Raises:
+        BadPair: the certificate or its key cannot be used.
+    """
     control_plane = ControlPlane(
         Server(
             account=config.server.account,
@@ -199,6 +203,7 @@ def create_app(config: Config, adapters: Adapters = REAL) -> ASGIApp:
 
     guard = guard_of(config)
     data_plane.rates = control_plane.rates = guard.rates
+    pair = tls.pair_of(config.server.tls_cert, config.server.tls_key)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, object]]:
@@ -210,11 +215,12 @@ def create_app(config: Config, adapters: Adapters = REAL) -> ASGIApp:
             data_plane.finished = finished
             depot.background.start(probes.keep_telling(depot), name="tell")
             guard.start()
-            async with tls.renewing(config.server.tls_cert, config.server.tls_key):
+            async with tls.renewing(pair):
                 yield {
                     protocol.STATE: finished,
                     protocol.CATALOGUE: depot.catalogue,
                     GUARD: guard,
+                    tls.STATE: pair,
                 }
             guard.stop()
             probes.tell(depot)

@@ -22,6 +22,7 @@ from proxy.observe import UPSTREAM
 from proxy.upstream.addresses import PublicResolver, is_trusted, refusal
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.proxies import Proxies
+from proxy.upstream.redirects import REDIRECTS, Sent, redirected
 
 log = logging.getLogger("entrepot.upstream")
 
@@ -243,25 +244,28 @@ class UpstreamClient:
     async def _follow(
         self, via: Connection, url: URL, headers: dict[str, str], body: bytes | None
     ) -> aiohttp.ClientResponse:
+        sent = Sent(url=url, headers=headers, body=body)
         for _ in range(MAX_HOPS):
-            why = refusal(via, url)
+            why = refusal(via, sent.url)
             if why is not None:
                 raise UpstreamCorrupt(via.name, why)
-            session = self._trusted if is_trusted(via, url) else self._public
-            method = "GET" if body is None else "POST"
+            session = self._trusted if is_trusted(via, sent.url) else self._public
             answer = await session.request(
-                method,
-                url,
-                headers=headers,
-                data=body,
+                "GET" if sent.body is None else "POST",
+                sent.url,
+                headers=sent.headers,
+                data=sent.body,
                 allow_redirects=False,
-                proxy=self._proxies.of(url),
+                proxy=self._proxies.of(sent.url),
             )
             location = answer.headers.get("Location")
-            if answer.status not in {301, 302, 303, 307, 308} or not location:
+            if answer.status not in REDIRECTS or not location:
                 return answer
             answer.release()
-            url = url.join(_address(via, location))
+            onward = redirected(sent, answer.status, sent.url.join(_address(via, location)))
+            if onward is None:
+                raise UpstreamCorrupt(via.name, "it redirects what was posted to another origin")
+            sent = onward
         raise UpstreamCorrupt(via.name, f"it redirected more than {MAX_HOPS} times")
 
     async def _read_index(self, via: Connection, answer: aiohttp.ClientResponse) -> UpstreamAnswer:

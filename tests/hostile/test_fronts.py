@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -238,6 +239,19 @@ def wait_for(condition, what: str, within_s: float = 20) -> None:
         time.sleep(0.1)
 
 
+def opened(parent: int, name: str) -> int:
+    """How many processes, this one and its children, have a file of this name open."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    found = 0
+    for process in (parent, *children):
+        links = []
+        for one in Path(f"/proc/{process}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                links.append(one.readlink().name)
+        found += name in links
+    return found
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_new_certificate_is_served_without_a_restart_and_old_connections_stay(
     tmp_path: Path, upstream: Server, workers: int
@@ -261,6 +275,7 @@ def test_a_new_certificate_is_served_without_a_restart_and_old_connections_stay(
         )  # fmt: skip
     try:
         wait_for(lambda: serves(port, certificate), "it does not start")
+        wait_for(lambda: opened(process.pid, "catalogue.sqlite3") == workers, "not all start")
         assert f"entrepot serves https://127.0.0.1:{port}" in (tmp_path / "log").read_text()
         context = ssl.create_default_context(cafile=certificate)
         plain = socket.create_connection(("127.0.0.1", port), timeout=20)

@@ -361,13 +361,12 @@ class SqliteCatalogue:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._changes.begin()
         try:
-            connection = self._connect()
-            try:
+            with closing(self._connect()) as connection:
                 database, known = sqlite_utils.Database(connection), _known_migrations()
                 refuse_newer(migration.name for migration in known.applied(database))
+                with database.atomic():  # by itself it makes the table and its index one by one
+                    known.ensure_migrations_table(database)
                 known.apply(database)
-            finally:
-                connection.close()
         finally:
             self._changes.end()
             fcntl.flock(self._lock, fcntl.LOCK_UN)
