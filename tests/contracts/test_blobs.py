@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from stores import DOMAIN
+from stores import DOMAIN, behind
 
 from storage import Storage
 from storage.blobs.spool import SpoolFolder
@@ -34,7 +34,7 @@ async def put(storage: Storage, data: bytes, *digests: str) -> Blob:
 
 
 def incoming(storage: Storage) -> list[Path]:
-    return list(storage.blobs.spools.folder.iterdir())
+    return list(behind(storage).spools.folder.iterdir())
 
 
 async def test_a_blob_comes_back_with_the_digests_that_were_asked_for(storage: Storage) -> None:
@@ -158,8 +158,8 @@ def die_half_way(spools: SpoolFolder) -> None:
 
 
 async def test_a_sweep_removes_what_a_dead_writer_left_and_nothing_else(storage: Storage) -> None:
-    die_half_way(storage.blobs.spools)
-    if storage.blobs.spools.shared:  # there it is nobody's after a day without a piece
+    die_half_way(behind(storage).spools)
+    if behind(storage).spools.shared:  # there it is nobody's after a day without a piece
         (left,) = incoming(storage)
         assert await storage.blobs.sweep() == 0
         os.utime(left, (time.time() - 90_000, time.time() - 90_000))
