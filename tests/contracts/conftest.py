@@ -27,14 +27,26 @@ SEALED = "sealed-"
 KINDS = ["files", "shared", "s3", "s3-cached"]
 
 
-@pytest.fixture(params=[*KINDS, *(f"{SEALED}{kind}" for kind in KINDS)])
+@pytest.fixture(params=KINDS)
 def blob_settings(
     request: pytest.FixtureRequest, tmp_path: Path, s3: Callable[[], SeaweedFS]
 ) -> StorageSettings:
-    """A blob store of each kind, for plain domains and for encrypted ones."""
-    path, kind = tmp_path / "data", request.param.removeprefix(SEALED)
+    """A blob store of each kind."""
+    return settings_of(request.param, tmp_path, s3)
+
+
+@pytest.fixture(params=[*KINDS, *(f"{SEALED}{kind}" for kind in KINDS)])
+def any_blob_settings(
+    request: pytest.FixtureRequest, tmp_path: Path, s3: Callable[[], SeaweedFS]
+) -> StorageSettings:
+    """The same, for plain domains and for encrypted ones."""
+    return settings_of(request.param, tmp_path, s3)
+
+
+def settings_of(name: str, tmp_path: Path, s3: Callable[[], SeaweedFS]) -> StorageSettings:
+    path, kind = tmp_path / "data", name.removeprefix(SEALED)
     keys = KeySettings()
-    if kind != request.param:
+    if kind != name:
         keys = KeySettings(provider="keyring", keyring=tmp_path / "keyring")
         Keyring(keys.keyring).add("team")
     if kind == "files":

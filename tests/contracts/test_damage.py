@@ -133,7 +133,7 @@ async def test_whole_and_absent_bytes_are_not_quarantined(
     assert originals.get(originals.name(blob.sha256)) == b"sound"
     assert await storage.blobs.quarantine(DOMAIN, Sha256("0" * 64), b"{}") is None
     assert originals.quarantined() == []
-    assert list(behind(storage).spools.folder.iterdir()) == []
+    assert list(storage.blobs.spools.folder.iterdir()) == []
 
 
 async def test_a_check_finds_and_repairs_the_damage_of_every_store(
