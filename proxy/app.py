@@ -21,9 +21,10 @@ from proxy.api.dispatch import PREFIX, ControlPlane
 from proxy.auth.principals import AccessKey, Configured, Principals
 from proxy.config import Config, from_environment, policy_of, storage_settings
 from proxy.flows.background import Background
-from proxy.flows.declare import declare_domain
+from proxy.flows.declare import declare
 from proxy.flows.depot import Clock, Depot, system_clock
 from proxy.flows.downloads import Downloads
+from proxy.flows.encryption import Account
 from proxy.flows.indexes import IndexCache
 from proxy.flows.pages import PageCache
 from proxy.flows.places import Places
@@ -82,6 +83,15 @@ def connections_of(config: Config) -> dict[str, Connection]:
 def limits_of(config: Config) -> UpstreamLimits:
     """How long and how much external connections may take."""
     return UpstreamLimits(**msgspec.structs.asdict(config.upstream))
+
+
+def account_of(config: Config) -> Account:
+    """Whose domains these are, and what they are encrypted with."""
+    return Account(
+        id=config.server.account,
+        region=config.server.region,
+        default_key=config.encryption.default_key,
+    )
 
 
 def admission_of(config: Config, depot: Depot) -> Admission:
@@ -149,16 +159,11 @@ def scratch_of(folder: Path) -> Path:
 async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator[Depot]:
     """Everything that requests need, opened in order and closed in reverse."""
     storage = await adapters.open_storage(storage_settings(config))
+    account = account_of(config)
     try:
         await storage.blobs.sweep()
         for domain in config.domains:
-            await storage.catalogue.write(
-                declare_domain,
-                domain.name,
-                config.server.account,
-                domain.repositories,
-                now=adapters.clock(),
-            )
+            await declare(storage, domain, account, now=adapters.clock())
         async with UpstreamClient(limits_of(config)) as upstream, Background() as background:
             yield Depot(
                 storage=storage,
@@ -197,6 +202,7 @@ def create_app(config: Config, adapters: Adapters = REAL) -> ASGIApp:
             account=config.server.account,
             region=config.server.region,
             public_url=config.public_url,
+            default_key=config.encryption.default_key,
         )
     )
     data_plane = DataPlane(INSTALLED, public_url=config.public_url, region=config.server.region)

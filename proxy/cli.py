@@ -11,6 +11,7 @@ import click
 from proxy.auth import admin_key
 from proxy.cli_access import credential, token
 from proxy.cli_config import config_option, load_config
+from proxy.cli_keys import keys
 from proxy.cli_packages import explain, yank
 from proxy.cli_upkeep import backup, check, gc, restore
 from proxy.config import (
@@ -22,6 +23,7 @@ from proxy.config import (
     with_credential,
 )
 from storage import open_storage
+from storage.catalogue import domains
 from storage.errors import StorageError
 
 
@@ -42,7 +44,7 @@ def main() -> None:
     """entrepot: a self-hosted package repository proxy."""
 
 
-for command in (token, credential, explain, yank, check, gc, backup, restore):
+for command in (token, credential, keys, explain, yank, check, gc, backup, restore):
     main.add_command(command)
 
 
@@ -80,8 +82,15 @@ def serve(path: Path | None, host: str | None, port: int | None, workers: int | 
 
 
 async def _try_storage(config: Config) -> None:
-    """Opens the store once, so that one that cannot be used is told in one line and not by every worker."""
-    await (await open_storage(storage_settings(config))).close()
+    """Opens the store once, so that what cannot be used is told in one line and not by every worker."""
+    storage = await open_storage(storage_settings(config))
+    try:
+        for domain in config.domains:
+            name = domain.encryption_key or config.encryption.default_key
+            if name and await storage.catalogue.read(domains.find, domain.name) is None:
+                await storage.keys.find(name)  # the domain is about to be made
+    finally:
+        await storage.close()
 
 
 def _with_administrator(config: Config) -> Config:

@@ -82,6 +82,22 @@ class StorageSection(_Section, frozen=True, kw_only=True):
     s3: S3Section = S3Section()
 
 
+class KmsSection(_Section, frozen=True, kw_only=True):
+    """How AWS KMS is reached; its credentials come from the usual AWS_* variables or the machine's role."""
+
+    endpoint: str = ""  # empty: that of AWS for the region
+    region: str = ""  # empty: from AWS_REGION and its kin
+
+
+class EncryptionSection(_Section, frozen=True, kw_only=True):
+    """Where the master keys of encrypted domains are."""
+
+    provider: Literal["none", "keyring", "environment", "aws-kms"] = "none"
+    keyring: str = ""  # the file, for the provider "keyring"
+    default_key: str = ""  # of domains that are made without a key; empty: they are not encrypted
+    kms: KmsSection = KmsSection()
+
+
 class Credential(_Section, frozen=True, kw_only=True):
     """An access key of a principal; exactly one of the two secrets is given."""
 
@@ -181,6 +197,7 @@ class DomainSection(_Section, frozen=True, kw_only=True):
     """A domain that is made at start-up if it is missing."""
 
     name: str
+    encryption_key: str = ""  # of a domain that is made; empty: the default key, if there is one
     repositories: list[RepositorySection] = []
 
 
@@ -189,6 +206,7 @@ class Config(_Section, frozen=True, kw_only=True):
 
     server: Server = Server()
     storage: StorageSection = StorageSection()
+    encryption: EncryptionSection = EncryptionSection()
     auth: Auth = Auth()
     upstream: Upstream = Upstream()
     index: Index = Index()

@@ -3,9 +3,11 @@
     StorageError
     ├── StorageUnavailable   the catalogue or the blob store cannot be asked now; trying again may help
     │   ├── BlobUnreadable   the disk does not give the bytes of one blob
+    │   ├── KeyMissing       an encrypted domain cannot be read, for its key is not to be had
     │   └── SchemaTooNew     a newer entrepot has written the catalogue; this one must not touch it
     ├── Vanished             what a change refers to has been deleted by somebody else meanwhile
     ├── BlobCorrupt          bytes do not have the digest or the size that was announced for them
+    ├── UnknownKey           no key of this name can be used to encrypt a domain
     ├── CannotBackUp         a backup, or a restore, is refused for what it was asked
     └── BackupUnusable       a backup is incomplete, or its bytes are not those that were saved
 
@@ -36,6 +38,14 @@ class BlobUnreadable(StorageUnavailable):
         self.reason = reason
 
 
+class KeyMissing(StorageUnavailable):
+    """The key of an encrypted domain is not to be had; other domains are not concerned."""
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason  # for the operator, not for clients
+
+
 class SchemaTooNew(StorageUnavailable):
     """The catalogue has a migration that this version does not know."""
 
@@ -55,6 +65,10 @@ class Vanished(StorageError):
 
 class BlobCorrupt(StorageError):
     """Bytes that were written, or that are stored, are not those that were announced."""
+
+
+class UnknownKey(StorageError):
+    """The key provider has no key of this name, or does not let it be used."""
 
 
 class CannotBackUp(StorageError):

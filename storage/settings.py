@@ -19,6 +19,16 @@ class S3Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeySettings:
+    """Where the master keys of encrypted domains are."""
+
+    provider: str = "none"  # or "keyring", "environment", "aws-kms"
+    keyring: Path = Path()  # the file, for "keyring"
+    kms_endpoint: str = ""  # empty: that of AWS for the region
+    kms_region: str = ""  # empty: from the usual AWS_* variables
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StorageSettings:
     """Where the catalogue and the blobs live."""
 
@@ -26,4 +36,5 @@ class StorageSettings:
     catalogue: str | None = None  # a URL like postgresql://…; None: SQLite in `path`
     blobs: str | None = None  # s3://bucket/prefix or file:///folder; None: files in `path`
     s3: S3Settings = field(default_factory=S3Settings)
+    keys: KeySettings = field(default_factory=KeySettings)
     durable: bool = True  # a committed write survives a power cut; False only for throw-away stores

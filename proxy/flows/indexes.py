@@ -128,7 +128,10 @@ async def load(
     packed = await depot.catalogue.read(remembered.index_packed, domain, via.name, ref)
     if not packed:
         return None
-    index, size_bytes, digest = await asyncio.to_thread(_unpack, packed)
+    row = _row(via, ref)
+    index, size_bytes, digest = await asyncio.to_thread(
+        lambda: _unpack(depot.keys.documents.open(domain, row, packed))
+    )
     depot.indexes.put(key, digest, size_bytes, index)
     return index
 
@@ -196,6 +199,8 @@ async def _keep(
     )
     if state is not None and state.found and state.digest == digest:
         return await _confirm(depot, domain, via, ref, fresh)
+    await depot.keys.require(domain)
+    packed = depot.keys.documents.seal(domain, _row(via, ref), packed)
     await depot.catalogue.note(
         remembered.remember, domain, via.name, ref, answer=fresh, packed=packed
     )
@@ -216,6 +221,11 @@ def _believed(depot: Depot, state: Remembered) -> Consulted:
     return Consulted(
         state=state, believed_until=Instant(state.validated_at + int(believed_s * SECOND))
     )
+
+
+def _row(via: Connection, ref: PackageRef) -> str:
+    """Names the row of an answer: a sealed one is that of no other."""
+    return f"remembered {via.name} {ref.format} {ref.namespace}/{ref.name}"
 
 
 def _pack(index: UpstreamIndex) -> tuple[UpstreamIndex, str, int, bytes]:

@@ -136,7 +136,7 @@ class DataPlane:
         if opened is not None:
             return opened()
         place, missing = await self._place(domain, repository)
-        surroundings = place.surroundings
+        surroundings, keys = place.surroundings, self.depot.keys
         place_arn = f"{domain}/{repository}"
         arn = f"arn:aws:codeartifact:{self._region}:{surroundings.domain.owner}"
 
@@ -155,6 +155,7 @@ class DataPlane:
             lasts = await self.admission.authorise(caller, needs, surroundings, request)
             if missing is not None:  # which is told to whoever might see it if it were there
                 raise missing
+            await keys.require(surroundings.domain.id)  # nothing of it can be served without
             return lasts
 
         lasting = False

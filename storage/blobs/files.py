@@ -11,7 +11,6 @@ mount that machines share.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -23,9 +22,11 @@ from typing import BinaryIO, Final
 from storage.blobs import IncomingBlob
 from storage.blobs.spool import (
     DIGEST,
+    Holds,
     OpenFile,
     Spool,
     SpoolFolder,
+    holds,
     unavailable,
     unreadable,
     verify_names,
@@ -120,6 +121,7 @@ class FileBlobStore:
 
     def __init__(self, root: Path, *, durable: bool = True, shared: bool = False) -> None:
         self.root = root
+        self.holds: Holds = holds
         self._base = str(root)
         self.durable = durable
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
@@ -218,7 +220,7 @@ class FileBlobStore:
             target.rename(aside)
         except FileNotFoundError:
             return None
-        if _holds(aside, sha256):
+        if self.holds(domain, sha256, aside):
             with suppress(FileExistsError):
                 os.link(aside, target)
             aside.unlink()
@@ -245,15 +247,6 @@ class FileBlobStore:
         """Lets go of the threads."""
         self.threads.shutdown()
         self.syncing.shutdown()
-
-
-def _holds(path: Path, sha256: Sha256) -> bool:
-    """Whether a file can be read, and holds what this digest names."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
-    except OSError:
-        return False
 
 
 def _folders(base: Path) -> list[Path]:

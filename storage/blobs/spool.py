@@ -27,6 +27,7 @@ from storage.errors import BlobUnreadable, StorageUnavailable
 from storage.records import Blob, DomainId, Sha256
 
 S = TypeVar("S", bound="Spool")
+Holds = Callable[[DomainId, Sha256, Path], bool]
 
 INLINE: Final = 256 << 10  # bytes that are read at once without asking whether the disk is quick
 ABANDONED_S: Final = 86_400  # in a shared folder: nobody pauses this long between two pieces
@@ -54,6 +55,15 @@ def verify_names(domain: DomainId, sha256: Sha256) -> None:
     """
     if not _NAME.fullmatch(domain) or not DIGEST.fullmatch(sha256):
         raise ValueError("a blob is named by its domain's id and 64 lower-case hex digits")
+
+
+def holds(_domain: DomainId, sha256: Sha256, path: Path) -> bool:
+    """Whether a file is what this digest names; stores of sealed blobs get another such function."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        return False
 
 
 def machine() -> str:
@@ -109,6 +119,10 @@ class OpenFile:
         except OSError as problem:
             raise unreadable(problem) from problem
 
+    def reader(self) -> OpenFile:
+        """The same file, with a hold of its own."""
+        return OpenFile(os.dup(self._descriptor))
+
     def close(self) -> None:
         """Lets go of the file."""
         if self._descriptor >= 0:
@@ -116,7 +130,7 @@ class OpenFile:
             self._descriptor = -1
 
 
-def _hash(name: str) -> hashlib._Hash:
+def running_hash(name: str) -> hashlib._Hash:
     """A running digest by hashlib's name, or `blake2b_256`, as PyPI's clients announce it."""
     if name == "blake2b_256":
         return hashlib.blake2b(digest_size=32)  # type: ignore[return-value]
@@ -236,7 +250,7 @@ class Spool:
 
     def __init__(self, folder: SpoolFolder, digests: frozenset[str]) -> None:
         self._folder = folder
-        self._hashes = {name: _hash(name) for name in {"sha256", *digests}}
+        self._hashes = {name: running_hash(name) for name in {"sha256", *digests}}
         self.place = folder.new_place()
         self.path = folder.folder / self.place
         try:
@@ -257,6 +271,14 @@ class Spool:
             raise unavailable(problem) from problem
         self.size += len(chunk)
 
+    def carry(self) -> None:
+        """What is written from now on is sealed: its own digest says nothing, and is not computed."""
+        self._hashes = {}
+
+    def name(self, blob: Blob) -> None:
+        """Sealed bytes are committed under the digest of what is sealed in them; the size is the file's."""
+        self._blob = blob
+
     async def finish(self) -> Blob:
         """The size and digests of what was written."""
         if self._blob is None:
@@ -270,6 +292,10 @@ class Spool:
             return self.path.open("rb")
         except OSError as problem:
             raise unreadable(problem) from problem
+
+    def reader(self) -> OpenFile:
+        """What has been written, with a hold of its own."""
+        return OpenFile(os.dup(self.descriptor))
 
     def discard(self) -> None:
         """Removes the temporary name and lets go; what was committed stays."""

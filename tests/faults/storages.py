@@ -99,8 +99,11 @@ class DisturbedIncoming:
         return self._inner.place
 
     @property
-    def descriptor(self) -> int:
+    def descriptor(self) -> int | None:
         return self._inner.descriptor
+
+    def reader(self) -> OpenBlob:
+        return self._inner.reader()
 
     async def write(self, chunk: bytes | memoryview) -> None:
         await self._by.before("blobs.append")

@@ -22,6 +22,7 @@ import asyncpg
 from storage.catalogue import Query, Value
 from storage.catalogue.rows import as_kind, migrations, refuse_newer, statements
 from storage.errors import CannotBackUp, StorageUnavailable, Vanished
+from storage.sealing import Documents
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,8 +58,9 @@ UNREACHABLE: Final = (
 class PostgresTransaction:
     """A `Transaction`; `busy` while it waits for the server."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, documents: Documents) -> None:
         self._connection = connection
+        self.documents = documents
         self.busy = False
 
     async def one(self, kind: type[T], sql: str, *values: Value) -> T | None:
@@ -118,6 +120,7 @@ class PostgresCatalogue:
     """`Catalogue` on one database that any number of machines share."""
 
     def __init__(self, url: str, *, durable: bool) -> None:
+        self.documents = Documents()
         self._url = url
         self._durable = durable
         self._id = uuid.uuid4().hex  # tells our own notices from those of others
@@ -164,7 +167,7 @@ class PostgresCatalogue:
             self._pool.acquire(timeout=ACQUIRE_S) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            tx = PostgresTransaction(connection)
+            tx = PostgresTransaction(connection, self.documents)
             work = cast("Coroutine[Any, Any, R]", query(tx, *values, **named))
             return await drive(work, tx)
 
@@ -254,7 +257,7 @@ class PostgresCatalogue:
         async with connection.transaction(isolation="serializable"):
             if not durable:
                 await connection.execute("SET LOCAL synchronous_commit = off")
-            tx = PostgresTransaction(connection)
+            tx = PostgresTransaction(connection, self.documents)
             work = cast("Coroutine[Any, Any, R]", query(tx, *values, **named))
             result = await drive(work, tx)
             await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, self._id)
