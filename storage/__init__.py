@@ -117,4 +117,6 @@ async def _open_catalogue(settings: StorageSettings) -> Catalogue:
         raise StorageUnavailable(
             "a catalogue in PostgreSQL needs the extra: pip install 'entrepot[postgres]'"
         ) from problem
-    return await PostgresCatalogue.open(settings.catalogue, durable=settings.durable)
+    return await PostgresCatalogue.open(
+        settings.catalogue, settings.postgresql, durable=settings.durable
+    )

@@ -19,6 +19,11 @@ secret_access_key = "{secret}"
 cache_bytes = {cache_bytes}
 redirect_bytes = {redirect_bytes}
 """
+POOLED = """
+[storage.postgresql]
+pooling = "transaction"
+notices = "{notices}"
+"""
 
 
 @dataclass
@@ -41,6 +46,9 @@ def configure(
     blobs: str,
     s3: SeaweedFS | None,
     catalogue: str = "",
+    notices: str = "",
+    pooled: bool = False,
+    public_url: str = "",
     anonymous: str = "read",
     cache_bytes: int = 64 << 20,
     redirect_bytes: int = 0,
@@ -59,5 +67,10 @@ def configure(
             cache_bytes=cache_bytes,
             redirect_bytes=redirect_bytes,
         )
-    (folder / "entrepot.toml").write_text(text.replace("[auth]", f"{storage}[auth]", 1))
+    if pooled:
+        storage += POOLED.format(notices=notices)
+    text = text.replace("[auth]", f"{storage}[auth]", 1)
+    if public_url:
+        text = text.replace("[server]", f'[server]\npublic_url = "{public_url}"', 1)
+    (folder / "entrepot.toml").write_text(text)
     return server

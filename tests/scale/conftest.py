@@ -5,25 +5,30 @@ from contextlib import ExitStack
 
 import pytest
 from fleets import Fleet, configure
+from pgbouncer import PgBouncer
 from postgres import Postgres
 from s3 import SeaweedFS
 from standins import Server
 
 
-@pytest.fixture(scope="module", params=["s3", "shared"])
+@pytest.fixture(scope="module", params=["s3", "shared", "pooled"])
 def fleet(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     postgres: Callable[[], Postgres],
     s3: Callable[[], SeaweedFS],
 ) -> Iterator[Fleet]:
-    """A fleet on S3, and one on a folder that its machines share."""
+    """A fleet on S3, one on a folder that its machines share, and one behind a pooler in transaction mode."""
     root = tmp_path_factory.mktemp("fleet")
     store = s3() if request.param == "s3" else None
     blobs = f"file://{root}/mount" if store is None else store.url()
-    catalogue = postgres().database()
-    upstream = Server()
+    catalogue = direct = postgres().database()
     with ExitStack() as running:
+        if request.param == "pooled":
+            pooler = PgBouncer.start(postgres().port)
+            running.callback(pooler.stop)
+            catalogue = pooler.url(direct)
+        upstream = Server()
         running.callback(upstream.stop)
         servers = [
             configure(
@@ -32,6 +37,8 @@ def fleet(
                 blobs=blobs,
                 s3=store,
                 catalogue=catalogue,
+                notices=direct,
+                pooled=catalogue != direct,
                 anonymous="none",
             )
             for name in ("first", "second")
