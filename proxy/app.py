@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import time
@@ -45,7 +46,11 @@ from proxy.web.guard import STATE as GUARD
 from proxy.web.guard import Bounds, Guard
 from proxy.web.rates import rates_of
 from storage import Storage, open_storage
+from storage.errors import StoreReadOnly
+from storage.records import Instant
 from storage.settings import StorageSettings
+
+log = logging.getLogger("entrepot")
 
 SCRATCH_AGE_S: Final = 86_400
 OWN_FILES: Final = 128  # the catalogue's connections, listening sockets, libraries
@@ -145,20 +150,23 @@ def scratch_of(folder: Path) -> Path:
     return scratch
 
 
+async def _declare(config: Config, storage: Storage, now: Instant) -> None:
+    for domain in config.domains:
+        await storage.catalogue.write(
+            declare_domain, domain.name, config.server.account, domain.repositories, now=now
+        )
+
+
 @asynccontextmanager
 async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator[Depot]:
     """Everything that requests need, opened in order and closed in reverse."""
     storage = await adapters.open_storage(storage_settings(config))
     try:
         await storage.blobs.sweep()
-        for domain in config.domains:
-            await storage.catalogue.write(
-                declare_domain,
-                domain.name,
-                config.server.account,
-                domain.repositories,
-                now=adapters.clock(),
-            )
+        try:
+            await _declare(config, storage, adapters.clock())
+        except StoreReadOnly as problem:  # it moves, or has moved: what is here is served
+            log.warning("store.read_only", extra={"reason": str(problem)})
         async with UpstreamClient(limits_of(config)) as upstream, Background() as background:
             yield Depot(
                 storage=storage,

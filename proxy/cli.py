@@ -11,6 +11,7 @@ import click
 from proxy.auth import admin_key
 from proxy.cli_access import credential, token
 from proxy.cli_config import config_option, load_config
+from proxy.cli_migrate import migrate
 from proxy.cli_packages import explain, yank
 from proxy.cli_upkeep import backup, check, gc, restore
 from proxy.config import (
@@ -22,6 +23,8 @@ from proxy.config import (
     with_credential,
 )
 from storage import open_storage
+from storage.catalogue import marks
+from storage.catalogue.marks import State
 from storage.errors import StorageError
 
 
@@ -42,7 +45,7 @@ def main() -> None:
     """entrepot: a self-hosted package repository proxy."""
 
 
-for command in (token, credential, explain, yank, check, gc, backup, restore):
+for command in (token, credential, explain, yank, check, gc, backup, restore, migrate):
     main.add_command(command)
 
 
@@ -81,7 +84,13 @@ def serve(path: Path | None, host: str | None, port: int | None, workers: int | 
 
 async def _try_storage(config: Config) -> None:
     """Opens the store once, so that one that cannot be used is told in one line and not by every worker."""
-    await (await open_storage(storage_settings(config))).close()
+    storage = await open_storage(storage_settings(config))
+    try:
+        mark = await storage.catalogue.read(marks.find)
+    finally:
+        await storage.close()
+    if mark is not None and mark.state is not State.OPEN:
+        click.echo(f"this store takes no changes: it is {mark.state}, to {mark.place}", err=True)
 
 
 def _with_administrator(config: Config) -> Config:

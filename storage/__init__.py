@@ -13,9 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 from storage.blobs import BlobStore
 from storage.blobs.files import FileBlobStore
-from storage.catalogue import Catalogue
+from storage.catalogue import Catalogue, marks
 from storage.catalogue.engines.sqlite import SqliteCatalogue
-from storage.errors import StorageUnavailable
+from storage.errors import StorageUnavailable, StoreUnfinished
 from storage.settings import StorageSettings
 
 POSTGRESQL: Final = ("postgresql", "postgres")  # schemes of a catalogue's URL
@@ -36,11 +36,12 @@ class Storage:
         await self.blobs.close()
 
 
-async def open_storage(settings: StorageSettings) -> Storage:
+async def open_storage(settings: StorageSettings, *, unfinished: bool = False) -> Storage:
     """The catalogue and the blob store of these settings, brought up to date.
 
     Raises:
         StorageUnavailable: one of them cannot be opened.
+        StoreUnfinished: a move has not completed it, and `unfinished` does not say that this is known.
     """
     try:
         settings.path.mkdir(parents=True, exist_ok=True)
@@ -48,10 +49,24 @@ async def open_storage(settings: StorageSettings) -> Storage:
         raise StorageUnavailable(f"{settings.path}: {problem.strerror}") from problem
     blobs = _open_blobs(settings)
     try:
-        return Storage(catalogue=await _open_catalogue(settings), blobs=blobs)
+        catalogue = await _open_catalogue(settings)
     except BaseException:
         await blobs.close()
         raise
+    storage = Storage(catalogue=catalogue, blobs=blobs)
+    try:
+        if not unfinished:
+            await _refuse_unfinished(catalogue)
+    except BaseException:
+        await storage.close()
+        raise
+    return storage
+
+
+async def _refuse_unfinished(catalogue: Catalogue) -> None:
+    mark = await catalogue.read(marks.find)
+    if mark is not None and mark.state in marks.UNUSABLE:
+        raise StoreUnfinished(mark.state, mark.place)
 
 
 def _open_blobs(settings: StorageSettings) -> BlobStore:

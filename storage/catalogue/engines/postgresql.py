@@ -21,7 +21,13 @@ import asyncpg
 
 from storage.catalogue import Query, Value
 from storage.catalogue.rows import as_kind, migrations, refuse_newer, statements
-from storage.errors import CannotBackUp, StorageUnavailable, Vanished
+from storage.errors import (
+    READ_ONLY,
+    CannotBackUp,
+    StorageUnavailable,
+    StoreReadOnly,
+    Vanished,
+)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,6 +46,7 @@ ACQUIRE_S: Final = 10  # for one of the connections, when all are in use
 RECONNECT_S: Final = 1
 CLOSE_S: Final = 3
 PULSE_S: Final = 2  # the listener asks after so long, and waits for an answer as long
+GUARDED: Final = "ENT01"  # the code with which a store that moves refuses a change
 LOST: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 UNREACHABLE: Final = (
     OSError,
@@ -235,6 +242,10 @@ class PostgresCatalogue:
                 await asyncio.sleep(random.random() * 0.002 * 2 ** min(attempt, 7))  # noqa: S311 - jitter
             except asyncpg.ForeignKeyViolationError as problem:
                 raise Vanished from problem  # what it was to refer to was there when it was looked up
+            except asyncpg.PostgresError as problem:
+                if problem.sqlstate != GUARDED:
+                    raise
+                raise StoreReadOnly(str(problem).removeprefix(READ_ONLY)) from problem
             else:
                 self._stamp += 1
                 return result
