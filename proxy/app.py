@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import time
@@ -46,7 +47,10 @@ from proxy.web.guard import STATE as GUARD
 from proxy.web.guard import Bounds, Guard
 from proxy.web.rates import rates_of
 from storage import Storage, open_storage
+from storage.errors import StoreReadOnly
 from storage.settings import StorageSettings
+
+log = logging.getLogger("entrepot")
 
 SCRATCH_AGE_S: Final = 86_400
 OWN_FILES: Final = 128  # the catalogue's connections, listening sockets, libraries
@@ -162,8 +166,11 @@ async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator
     account = account_of(config)
     try:
         await storage.blobs.sweep()
-        for domain in config.domains:
-            await declare(storage, domain, account, now=adapters.clock())
+        try:
+            for domain in config.domains:
+                await declare(storage, domain, account, now=adapters.clock())
+        except StoreReadOnly as problem:  # it moves, or has moved: what is here is served
+            log.warning("store.read_only", extra={"reason": str(problem)})
         async with UpstreamClient(limits_of(config)) as upstream, Background() as background:
             yield Depot(
                 storage=storage,

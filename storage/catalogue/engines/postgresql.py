@@ -36,7 +36,7 @@ from storage.catalogue.engines.notices import CHANNEL, Ear
 from storage.catalogue.engines.outage import RETRY_AFTER_S, Outage, Patience
 from storage.catalogue.engines.transactions import PostgresTransaction, run_in
 from storage.catalogue.rows import migrations, refuse_newer, statements
-from storage.errors import CannotBackUp, StorageUnavailable, Vanished
+from storage.errors import READ_ONLY, CannotBackUp, StorageUnavailable, StoreReadOnly, Vanished
 from storage.sealing import Documents
 from storage.settings import PostgresSettings
 
@@ -50,6 +50,7 @@ CONNECT_S: Final = 5
 READ_S: Final = 10  # for a bounded query, with all that it waits for
 SCAN_S: Final = 120  # for each statement of one that is not
 WRITE_S: Final = 30  # for each statement of a change
+GUARDED: Final = "ENT01"  # the code with which a store that moves refuses a change
 IDLE_S: Final = (
     10  # then PostgreSQL gives up a change whose server has fallen silent, and its locks
 )
@@ -228,6 +229,10 @@ class PostgresCatalogue:
                 await asyncio.sleep(random.random() * 0.002 * 2 ** min(attempt, 7))  # noqa: S311 - jitter
             except asyncpg.ForeignKeyViolationError as problem:
                 raise Vanished from problem  # what it was to refer to was there when it was looked up
+            except asyncpg.PostgresError as problem:
+                if problem.sqlstate != GUARDED:
+                    raise
+                raise StoreReadOnly(str(problem).removeprefix(READ_ONLY)) from problem
         raise StorageUnavailable(
             "the catalogue is too busy with changes of the same rows; try again",
             retry_after_s=RETRY_AFTER_S,
