@@ -71,11 +71,18 @@ class Consulted:
 
 
 async def consult(
-    depot: Depot, domain: DomainId, via: Connection, ref: PackageRef, *, lacking: bool = False
+    depot: Depot,
+    domain: DomainId,
+    via: Connection,
+    ref: PackageRef,
+    *,
+    lacking: bool = False,
+    passing: bool = False,
 ) -> Consulted:
     """What the connection says of a package, asked again when it is time, old when it cannot be asked.
 
-    `lacking` says that the remembered answer does not list what a client wants.
+    `lacking` says that the remembered answer does not list what a client wants; `passing`, that an absence
+    need not be remembered: the package is about to be published, and the connection is not asked again.
 
     Raises:
         UpstreamUnavailable, UpstreamCorrupt: it could not be asked, and nothing is remembered.
@@ -97,7 +104,9 @@ async def consult(
                 )
             return Consulted(state=state, believed_until=Instant(depot.clock() + SECOND))
     try:
-        return await depot.background.join(key, lambda: _ask(depot, domain, via, ref, state))
+        return await depot.background.join(
+            key, lambda: _ask(depot, domain, via, ref, state, passing=passing)
+        )
     except (Failed, StorageUnavailable) as problem:  # the latter: what it said could not be kept
         if state is None:
             raise
@@ -137,7 +146,13 @@ async def load(
 
 
 async def _ask(
-    depot: Depot, domain: DomainId, via: Connection, ref: PackageRef, state: Remembered | None
+    depot: Depot,
+    domain: DomainId,
+    via: Connection,
+    ref: PackageRef,
+    state: Remembered | None,
+    *,
+    passing: bool = False,
 ) -> Consulted:
     format = depot.formats[ref.format]
     answer = await depot.upstream.ask(
@@ -160,6 +175,8 @@ async def _ask(
             )
             if state is not None and not state.found:
                 return await _confirm(depot, domain, via, ref, gone)
+            if passing and state is None:
+                return _believed(depot, gone)
             await depot.catalogue.note(
                 remembered.remember, domain, via.name, ref, answer=gone, packed=b""
             )
