@@ -144,7 +144,7 @@ def hashed(content: bytes, digests: frozenset[str]) -> Blob:
     """Bytes that are in memory, as a blob: with SHA-256 and these digests."""
     found = {}
     for name in {"sha256", *digests}:
-        digest = _hash(name)
+        digest = running_hash(name)
         digest.update(content)
         found[name] = digest.hexdigest()
     return Blob(sha256=Sha256(found["sha256"]), size=len(content), digests=found)
