@@ -131,6 +131,7 @@ def _changed(mark: Mark, other: End, peer: str, state: State, end: End) -> Mark:
 
 async def _run(move: _Move) -> None:
     moved, plan = move.moved, move.plan
+    await move.target.storage.blobs.check()  # it can be written, before anything is read
     await move.copying.look()
     if (await move.source.mark()).state is State.OPEN:
         await _pass_by_pass(move)
