@@ -17,6 +17,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from proxy import interpreter
 from proxy.api.call import Server
 from proxy.api.dispatch import PREFIX, ControlPlane
 from proxy.auth.principals import AccessKey, Configured, Principals
@@ -257,4 +258,6 @@ def create_app_from_environment() -> ASGIApp:
     """The application of a worker process: its parent has put the configuration into a file."""
     config = from_environment(Path(os.environ[WORKER_CONFIG]).read_text(encoding="utf-8"))
     configure(config.log.format, config.log.level)
-    return create_app(config)
+    app = create_app(config)
+    interpreter.settle()
+    return app

@@ -159,12 +159,13 @@ async def _make(
 
 def packed(document: Rendered, media_type: str) -> Page:
     """A document with its validator, compressed once. Takes a while for large ones: call it in a thread."""
-    digest = hashlib.sha256(media_type.encode() + document.body).hexdigest()
+    digest = hashlib.sha256(media_type.encode())
+    digest.update(document.body)
     large = len(document.body) >= GZIP_FROM
     return Page(
         media_type=media_type,
         body=document.body,
         gzipped=igzip.compress(document.body, GZIP_LEVEL) if large else None,
-        etag=digest[:32],
+        etag=digest.hexdigest()[:32],
         modified=document.modified,
     )
