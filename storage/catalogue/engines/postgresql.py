@@ -128,7 +128,15 @@ class PostgresCatalogue:
         if not url and self._settings.pooling == "session":
             url = self._url
         if url:
-            self._ear = Ear(url, own=self._id, changed=self._changed, send=self._notify)
+            same = url == self._url
+            self._ear = Ear(
+                url,
+                own=self._id,
+                changed=self._changed,
+                # A line that has fallen silent is noticed here first, unless the ear has one of its own.
+                lost=self._outage.failed if same else _nothing,
+                send=self._notify,
+            )
             await self._ear.open()
 
     async def read(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R:
@@ -323,6 +331,10 @@ async def _undo(connection: Any, problem: BaseException) -> None:
         else:
             return
     connection.terminate()
+
+
+def _nothing() -> None:
+    """What a pooler's absence means to whoever goes past it."""
 
 
 async def _keep_session(_connection: object) -> None:
