@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLE = Path(__file__).parents[1] / "docs/examples/nginx.conf"
+AGAIN = "fail_timeout=1s"  # so soon a server that was started anew gets requests again
 MAIN = """
 worker_processes 1;
 daemon off;
@@ -49,7 +50,7 @@ class Balancer:
             pytest.skip("nginx is not installed on this machine")
         folder.mkdir(parents=True, exist_ok=True)
         text = EXAMPLE.read_text()
-        servers = "".join(f"\n    server 127.0.0.1:{backend};" for backend in backends)
+        servers = "".join(f"\n    server 127.0.0.1:{backend} {AGAIN};" for backend in backends)
         for old, new in {
             "\n    server 127.0.0.1:8080;": servers,
             "listen 443 ssl;": f"listen 127.0.0.1:{port};",

@@ -30,7 +30,9 @@ UPLOADER = "arn:aws:iam::111122223333:user/u"
 BOUND_S = 15  # of any answer while PostgreSQL is cut off: READ_S, and something for a busy machine
 S3_BOUND_S = 25  # while S3 is: ANSWER_S, and as much
 HEALED_S = 30
-DURABLE = b"'10s'\x00"  # how the beginning of a durable change ends
+DURABLE = (
+    b"idle_in_transaction_session_timeout = '10s'\x00"  # how the beginning of a durable change ends
+)
 
 
 @dataclass
@@ -302,7 +304,9 @@ def test_a_publish_whose_commit_breaks_ends_well_with_twine(
     )
     assert broken.happened == 1
     assert done.returncode == 0, done.stdout + done.stderr
-    assert uploads(fleet.first)[-2:] == [503, 200]  # it was told, and has asked again
+    assert uploads(fleet.first)[-2:] == [503, 200], fleet.first.log()[
+        -3000:
+    ]  # told, it has asked again
     assert fleet.listed(fleet.second, name) == ["1.0"]
     assert fleet.second.check() == (0, "")
 

@@ -148,8 +148,8 @@ def keep_on(work: Callable[[Service, int], None], service: Service) -> None:
             work(service, number)
         except Exception as problem:  # noqa: BLE001 - a thread's word to the test
             service.lost.append(f"{work.__name__} {number}: {problem!r}")
-            return
-        service.counts[work.__name__] += 1
+        else:
+            service.counts[work.__name__] += 1
         number += 1
 
 

@@ -321,16 +321,13 @@ class PostgresCatalogue:
 
 async def _undo(connection: Any, problem: BaseException) -> None:
     """Leaves no transaction behind: rolled back where the line still works, else hung up."""
-    whole = isinstance(problem, Exception) and not isinstance(problem, BROKEN)
-    if whole and not connection.is_closed():
-        try:
-            if connection.is_in_transaction():
-                await connection.execute("ROLLBACK", timeout=CONNECT_S)
-        except UNREACHABLE:
-            pass
-        else:
-            return
-    connection.terminate()
+    with suppress(asyncpg.InterfaceError):  # what was closed meanwhile has left the pool by itself
+        if isinstance(problem, Exception) and not isinstance(problem, BROKEN):
+            with suppress(*UNREACHABLE):
+                if connection.is_in_transaction():
+                    await connection.execute("ROLLBACK", timeout=CONNECT_S)
+                return
+        connection.terminate()
 
 
 def _nothing() -> None:
