@@ -21,6 +21,7 @@ class Break:
     times: int
     arrives: bool  # the server gets them, and only its answer is lost
     then: Callable[[], None] | None = None  # called before the client hears of it
+    within: bytes = b""  # what the transaction began with
     happened: int = 0
 
 
@@ -111,13 +112,15 @@ class Line:
     async def _pass_on(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, forth: bool = False
     ) -> None:
+        begun = b""
         try:
             while piece := await source.read(65_536):
+                begun = piece if b"BEGIN" in piece else begun
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)  # the pace is the fault
                 if self.state == "silent":
                     await asyncio.Event().wait()
-                if forth and await self._breaks(piece, sink):
+                if forth and await self._breaks(begun, piece, sink):
                     return
                 sink.write(piece)
                 await sink.drain()
@@ -127,9 +130,11 @@ class Line:
             sink.close()
             self._writers.discard(sink)
 
-    async def _breaks(self, piece: bytes, sink: asyncio.StreamWriter) -> bool:
+    async def _breaks(self, begun: bytes, piece: bytes, sink: asyncio.StreamWriter) -> bool:
         broken = self.breaks
         if broken is None or broken.happened >= broken.times or broken.at not in piece:
+            return False
+        if broken.within not in begun:
             return False
         broken.happened += 1
         if broken.arrives:

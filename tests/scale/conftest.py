@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -47,3 +48,18 @@ def fleet(
             running.callback(server.stop)
             server.start()
         yield Fleet(*servers, upstream.registry, blobs)
+
+
+TRIED: Counter[str] = Counter()
+
+
+@pytest.fixture(scope="session")
+def tried() -> Counter[str]:
+    """What was done while servers were killed, by kind."""
+    return TRIED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if TRIED:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(TRIED.items()))
+        terminalreporter.write_line(f"while servers were killed: {kinds}")

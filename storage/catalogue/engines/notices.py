@@ -35,10 +35,19 @@ Send = Callable[[str], Awaitable[None]]
 class Ear:
     """Hears of commits of other processes, as long as its connection lives."""
 
-    def __init__(self, url: str, *, own: str, changed: Callable[[], None], send: Send) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        own: str,
+        changed: Callable[[], None],
+        lost: Callable[[], None],
+        send: Send,
+    ) -> None:
         self._url = url
         self._own = own  # the sender of our own notices
         self._changed = changed
+        self._lost = lost  # told when PostgreSQL does not answer
         self._send = send
         self._echo = ""
         self._echoed = asyncio.Event()
@@ -74,6 +83,7 @@ class Ear:
                     pause_s = UNHEARD_S
                     log.error("catalogue.unheard", extra={"reason": WITHOUT_SESSION})
             except UNREACHABLE as problem:
+                self._lost()
                 log.warning("catalogue.deaf", extra={"reason": sentence(problem)})
             finally:
                 self.listening = False

@@ -131,7 +131,15 @@ class PostgresCatalogue:
         if not url and self._settings.pooling == "session":
             url = self._url
         if url:
-            self._ear = Ear(url, own=self._id, changed=self._changed, send=self._notify)
+            same = url == self._url
+            self._ear = Ear(
+                url,
+                own=self._id,
+                changed=self._changed,
+                # A line that has fallen silent is noticed here first, unless the ear has one of its own.
+                lost=self._outage.failed if same else _nothing,
+                send=self._notify,
+            )
             await self._ear.open()
 
     async def read(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R:
@@ -322,16 +330,17 @@ class PostgresCatalogue:
 
 async def _undo(connection: Any, problem: BaseException) -> None:
     """Leaves no transaction behind: rolled back where the line still works, else hung up."""
-    whole = isinstance(problem, Exception) and not isinstance(problem, BROKEN)
-    if whole and not connection.is_closed():
-        try:
-            if connection.is_in_transaction():
-                await connection.execute("ROLLBACK", timeout=CONNECT_S)
-        except UNREACHABLE:
-            pass
-        else:
-            return
-    connection.terminate()
+    with suppress(asyncpg.InterfaceError):  # what was closed meanwhile has left the pool by itself
+        if isinstance(problem, Exception) and not isinstance(problem, BROKEN):
+            with suppress(*UNREACHABLE):
+                if connection.is_in_transaction():
+                    await connection.execute("ROLLBACK", timeout=CONNECT_S)
+                return
+        connection.terminate()
+
+
+def _nothing() -> None:
+    """What a pooler's absence means to whoever goes past it."""
 
 
 async def _keep_session(_connection: object) -> None:
