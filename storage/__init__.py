@@ -41,6 +41,8 @@ class Storage:
         """Finishes what was accepted and lets go of everything."""
         await self.catalogue.close()
         await self.blobs.close()
+        if self.keys.provider is not None:
+            await asyncio.to_thread(self.keys.provider.close)
 
 
 async def open_storage(settings: StorageSettings, *, unfinished: bool = False) -> Storage:

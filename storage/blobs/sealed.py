@@ -173,12 +173,11 @@ class SealedBlobStore:
             yield SealingBlob(carrier, seal, domain, digests, self._frames)
 
     @asynccontextmanager
-    async def carry(self, domain: DomainId, blob: Blob) -> AsyncIterator[IncomingBlob]:
-        """A blob that is sealed already; it is committed under this name, whatever its bytes are."""
+    async def carry(self, domain: DomainId) -> AsyncIterator[Carrier]:
+        """A blob that is sealed already; whoever writes it has to `name` it before it is committed."""
         async with self.behind.create(domain) as incoming:
             carrier = cast("Carrier", incoming)
             carrier.carry()
-            carrier.name(Blob(sha256=blob.sha256, size=sealed_size(blob.size), digests={}))
             yield carrier
 
     async def open(self, domain: DomainId, sha256: Sha256, *, original: bool = False) -> OpenBlob:

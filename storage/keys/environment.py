@@ -41,6 +41,9 @@ class Environment:
         name = local_name(name)
         return MasterKey(name=name, version=fingerprint(self._master(_variable(name), name)))
 
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
     def wrap(self, key: MasterKey, data_key: bytes, domain: DomainId) -> Wrapped:
         """Wraps with the variable without `_OLD`."""
         master = self._master(_variable(key.name), key.name)

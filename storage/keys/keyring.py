@@ -50,6 +50,9 @@ class Keyring:
         name = local_name(name)
         return MasterKey(name=name, version=_newest(self._versions(name)))
 
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
     def wrap(self, key: MasterKey, data_key: bytes, domain: DomainId) -> Wrapped:
         """Wraps with the highest version."""
         versions = self._versions(key.name)

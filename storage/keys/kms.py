@@ -44,16 +44,19 @@ class Kms:
 
     def __init__(self, *, endpoint: str, region: str) -> None:
         self.where = "AWS KMS"
-        self._client: Any = botocore.session.Session().create_client(
-            "kms",
-            region_name=region or None,
-            endpoint_url=endpoint or None,
-            config=Config(
-                connect_timeout=CONNECT_S,
-                read_timeout=READ_S,
-                retries={"total_max_attempts": TRIES, "mode": "standard"},
-            ),
-        )
+        try:
+            self._client: Any = botocore.session.Session().create_client(
+                "kms",
+                region_name=region or None,
+                endpoint_url=endpoint or None,
+                config=Config(
+                    connect_timeout=CONNECT_S,
+                    read_timeout=READ_S,
+                    retries={"total_max_attempts": TRIES, "mode": "standard"},
+                ),
+            )
+        except (BotoCoreError, ValueError) as problem:
+            raise StorageUnavailable(f"encryption.kms: {problem}") from problem
 
     def find(self, name: str) -> MasterKey:
         """The key of this id, ARN or alias, if it may be used to encrypt."""
@@ -79,6 +82,10 @@ class Kms:
         )
         plain: bytes = answer["Plaintext"]
         return plain
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
 
     def _ask(self, what: str, **given: Any) -> dict[str, Any]:
         try:

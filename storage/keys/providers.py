@@ -62,6 +62,10 @@ class Provider(Protocol):
         """The data key of this domain; raises as `find`."""
         ...
 
+    def close(self) -> None:
+        """Lets go of connections."""
+        ...
+
 
 def local_name(given: str) -> str:
     """The name of a key of this machine, of what CreateDomain says: a name, an alias or an ARN.

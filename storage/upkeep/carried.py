@@ -57,13 +57,13 @@ async def bring_back(blobs: BlobStore, row: Row, path: Path, file: BinaryIO) -> 
         BackupUnusable: it is not what its name says.
     """
     assert isinstance(blobs, SealedBlobStore), "it seals"
-    blob = Blob(sha256=row.sha256, size=row.size, digests={})
-    async with blobs.carry(row.domain, blob) as incoming:
+    async with blobs.carry(row.domain) as incoming:
         while piece := await asyncio.to_thread(_read, file, path):
             await incoming.write(piece)
         wrong = await asyncio.to_thread(objection, blobs, row, path, "")
         if wrong is not None:
             raise BackupUnusable(f"{path}: it {wrong}")
+        incoming.name(Blob(sha256=row.sha256, size=stored_size(blobs, row), digests={}))
         await incoming.commit()
 
 

@@ -43,6 +43,14 @@ def any_blob_settings(
     return settings_of(request.param, tmp_path, s3)
 
 
+@pytest.fixture(params=[f"{SEALED}{kind}" for kind in KINDS])
+def sealed_settings(
+    request: pytest.FixtureRequest, tmp_path: Path, s3: Callable[[], SeaweedFS]
+) -> StorageSettings:
+    """A blob store of each kind, for encrypted domains."""
+    return settings_of(request.param, tmp_path, s3)
+
+
 def settings_of(name: str, tmp_path: Path, s3: Callable[[], SeaweedFS]) -> StorageSettings:
     path, kind = tmp_path / "data", name.removeprefix(SEALED)
     keys = KeySettings()

@@ -330,12 +330,14 @@ def test_damage_is_found_set_aside_and_fetched_again(server: Entrepot, registry:
     offers = [registry.offers("anvil", version, padding=LARGE) for version in ("1", "2", "3")]
     for offer in offers:
         assert server.get(path_of(offer)).body == offer.content
+    server.stop()  # and with it the frames that it has in memory
     first, second, third = (blob(server, offer.sha256) for offer in offers)
     keep.rot(first)
     third.write_bytes(second.read_bytes())  # whole, and another's
     with second.open("r+b") as file:
         file.seek(HEADER + 2 * FRAME + 500)
         file.write(b"changed")
+    server.start()
     with pytest.raises(http.client.IncompleteRead):
         server.get(path_of(offers[1]))  # what cannot be believed is not finished
     assert server.get(path_of(offers[1]), Range="bytes=0-999").body == offers[1].content[:1000]
@@ -406,13 +408,14 @@ def test_gc_removes_sealed_blobs_that_nothing_needs(server: Entrepot, registry: 
     server.stop()
     with keep.sqlite3.connect(server.folder / "data/catalogue.sqlite3") as catalogue:
         catalogue.execute("UPDATE blob SET touched_at = 1")
+        catalogue.execute("UPDATE revision SET created_at = 1")
     catalogue.close()
     for path in server.blobs():
         os.utime(path, (1, 1))
 
     said = server.command("gc")
 
-    assert f"removed 2 blobs of {len(gone)}" in said or "removed" in said
+    assert said.startswith(f"removed 1 blobs of {len(gone)} bytes")
     names = {path.name for path in server.blobs()}
     assert keep.digest(kept) in names
     assert keep.digest(gone) not in names
