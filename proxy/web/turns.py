@@ -25,11 +25,17 @@ class Turns:
         self._counting = False  # the next iteration is waited for
         self._waiting: deque[asyncio.Future[None]] = deque()
 
+    def take_now(self) -> bool:
+        """Takes a turn, if there is one in this iteration."""
+        self._count()
+        if not self._left or self._waiting:
+            return False
+        self._left -= 1
+        return True
+
     async def take(self) -> None:
         """Returns when it is the caller's turn."""
-        self._count()
-        if self._left and not self._waiting:
-            self._left -= 1
+        if self.take_now():
             return
         turn = self._loop.create_future()
         self._waiting.append(turn)
@@ -61,6 +67,11 @@ _beginnings: Final = _Of()
 async def turn_to_send() -> None:
     """Returns when a block of a file may be sent."""
     await _of(_blocks, BLOCKS).take()
+
+
+def may_send() -> bool:
+    """Whether a block of a file may be sent now; for callbacks, which come again by themselves."""
+    return _of(_blocks, BLOCKS).take_now()
 
 
 async def turn_to_begin() -> None:

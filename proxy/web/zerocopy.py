@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from proxy.web.turns import turn_to_send
+from proxy.web.turns import may_send, turn_to_send
 
 EXTENSION: Final = "http.response.zerocopysend"
-BLOCK: Final = 1 << 20  # bytes of one call, so that the others on the loop get their turn
+BLOCK: Final = 2 << 20  # bytes of one call, so that the others on the loop get their turn
 LOOK_S: Final = 1.0  # how soon it is noticed that the connection has been cut
 _NO_WAIT: Final = getattr(os, "RWF_NOWAIT", 0)
 
@@ -65,50 +63,138 @@ class ZeroCopyCycle(RequestResponseCycle):
             OSError: the client has left, or was cut off.
             EOFError: the file ends early.
         """
-        transport = self.transport
-        source, target = os.dup(file), os.dup(transport.get_extra_info("socket").fileno())
+        source, target = os.dup(file), os.dup(self.transport.get_extra_info("socket").fileno())
+        span = _Span(self, source, target, (offset, offset + count))
         try:
-            end = offset + count
-            while offset < end:
-                await turn_to_send()
-                try:
-                    sent = await _send_block(target, source, offset, min(BLOCK, end - offset))
-                except BlockingIOError:
-                    await self._writable(target, end - offset)
-                    continue
-                if not sent:
-                    raise EOFError("the file is shorter than it was")
-                offset += sent
+            await span.sent()
         except OSError:
-            transport.abort()
+            self.transport.abort()
             raise
         else:
             return count
         finally:
+            span.stop()
+            self.unsent = 0
             os.close(target)
             os.close(source)
 
-    async def _writable(self, target: int, unsent: int) -> None:
-        """Returns when the client has made room. The duplicate does not tell that the transport was closed."""
-        loop = asyncio.get_running_loop()
-        ready = asyncio.Event()
-        self.unsent = unsent
+
+class _Span:
+    """Bytes of a file on their way to a socket, a block whenever the loop finds room in it.
+
+    What is done for each block is a callback, not a task that wakes up: the kernel takes half a megabyte at a
+    time, and a task, a timer and a watch for each would cost more than sending it.
+    """
+
+    def __init__(
+        self, cycle: ZeroCopyCycle, source: int, target: int, span: tuple[int, int]
+    ) -> None:
+        self._cycle = cycle
+        self._source = source
+        self._target = target
+        self._offset, self._end = span
+        self._loop = asyncio.get_running_loop()
+        self._failure: Exception | None = None
+        self._cold = False  # the disk has to be waited for
+        self._watching = False
+        self._wake: asyncio.Future[None] | None = None  # of who waits for the end, or for the disk
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def sent(self) -> None:
+        """Returns when all is the kernel's.
+
+        Raises:
+            OSError: the client has left.
+            EOFError: the file ends early.
+        """
+        await turn_to_send()
+        if self._offset < self._end:
+            self._send()
+        while not self._is_over():
+            if self._cold:
+                await self._send_from_disk()
+                continue
+            if self._timer is None:
+                self._look()
+            self._wake = self._loop.create_future()
+            await self._wake
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Watches no more."""
+        self._unwatch()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _is_over(self) -> bool:
+        return self._failure is not None or self._offset >= self._end
+
+    def _on_room(self) -> None:
+        if not may_send():
+            return  # the loop calls again: there is still room
+        self._send()
+        if self._is_over() or self._cold:
+            self._unwatch()
+            self._wake_up()
+
+    def _send(self) -> None:
+        """One block; what is left goes when there is room again, so that the others on the loop get their turn."""
+        count = min(BLOCK, self._end - self._offset)
+        self._cold = not _is_at_hand(self._source, self._offset + count - 1)
+        if self._cold:
+            return
         try:
-            with _watching(loop, target, ready):
-                while not ready.is_set():
-                    if self.transport.is_closing():
-                        raise ConnectionResetError("the client has left")
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(LOOK_S):
-                            await ready.wait()
-        finally:
-            self.unsent = 0
+            self._took(os.sendfile(self._target, self._source, self._offset, count))
+        except BlockingIOError:
+            self._watch()
+        except OSError as problem:
+            self._failure = problem
+
+    async def _send_from_disk(self) -> None:
+        count = min(BLOCK, self._end - self._offset)
+        self._cold = False
+        try:
+            self._took(await _send_in_thread(self._target, self._source, self._offset, count))
+        except BlockingIOError:
+            self._watch()
+        except OSError as problem:
+            self._failure = problem
+
+    def _took(self, sent: int) -> None:
+        if not sent:
+            self._failure = EOFError("the file is shorter than it was")
+            return
+        self._offset += sent
+        if self._offset < self._end:
+            self._watch()
+
+    def _wake_up(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _watch(self) -> None:
+        self._cycle.unsent = self._end - self._offset
+        if not self._watching:
+            self._loop.add_writer(self._target, self._on_room)
+            self._watching = True
+
+    def _unwatch(self) -> None:
+        if self._watching:
+            self._loop.remove_writer(self._target)
+            self._watching = False
+
+    def _look(self) -> None:
+        """Ends it when the connection has been cut: the duplicate does not tell."""
+        if self._cycle.transport.is_closing():
+            self._failure = ConnectionResetError("the client has left")
+            self._wake_up()
+            return
+        self._timer = self._loop.call_later(LOOK_S, self._look)
 
 
-async def _send_block(target: int, source: int, offset: int, count: int) -> int:
-    if _is_at_hand(source, offset + count - 1):
-        return os.sendfile(target, source, offset, count)
-    # The disk has to be waited for, in a thread; what it works with is its own, since nobody can stop it.
+async def _send_in_thread(target: int, source: int, offset: int, count: int) -> int:
+    # What the thread works with is its own, since nobody can stop it.
     own = os.dup(target), os.dup(source)
     loop = asyncio.get_running_loop()
     return await asyncio.shield(loop.run_in_executor(None, _send_and_close, *own, offset, count))
@@ -128,12 +214,3 @@ def _is_at_hand(source: int, offset: int) -> bool:
         return os.preadv(source, [bytearray(1)], offset, _NO_WAIT) == 1
     except OSError:  # it does not, or the platform cannot tell
         return False
-
-
-@contextmanager
-def _watching(loop: asyncio.AbstractEventLoop, target: int, ready: asyncio.Event) -> Iterator[None]:
-    loop.add_writer(target, ready.set)
-    try:
-        yield
-    finally:
-        loop.remove_writer(target)

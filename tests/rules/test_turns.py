@@ -60,6 +60,21 @@ def test_who_is_alone_does_not_wait() -> None:
     assert asyncio.run(alone()) == 0
 
 
+def test_callbacks_have_the_turns_that_are_left_and_pass_nobody_who_waits() -> None:
+    async def mixed() -> list[int]:
+        turns = Turns(EACH)
+        waiting = [asyncio.create_task(turns.take()) for _ in range(2 * EACH - 1)]
+        seen = []
+        for _ in range(3):
+            await asyncio.sleep(0)
+            seen.append(sum(turns.take_now() for _ in range(EACH)))
+        await asyncio.gather(*waiting)
+        return seen
+
+    # Four begin at once; the three others come before any callback, which then gets the fourth turn.
+    assert asyncio.run(mixed()) == [0, 1, EACH]
+
+
 def test_the_collector_leaves_what_was_there_when_the_server_began() -> None:
     script = (
         "import gc, sys; from proxy import interpreter; interpreter.settle(); "

@@ -17,8 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
@@ -27,6 +26,7 @@ from sqlite_utils.migrations import Migrations
 
 from storage.catalogue import Query, Value
 from storage.catalogue.changes import Changes
+from storage.catalogue.queued import Outcome, Write, tell
 from storage.catalogue.rows import as_kind, migrations, positional, refuse_newer, statements
 from storage.errors import READ_ONLY, StorageUnavailable, StoreReadOnly, Vanished
 from storage.sealing import Documents
@@ -39,12 +39,15 @@ OLDEST: Final = (3, 37, 0)  # STRICT tables
 MARKERS: Final = {"TEXT": "TEXT", "BLOB": "BLOB", "BIGINT": "INTEGER", "STRICT": "STRICT"}
 MAX_QUEUED: Final = 10_000  # writes that wait for the writer thread
 MAX_GROUPED: Final = 200  # writes in one transaction
+# A publish changes some 25 pages, all over the tables: the log takes many of them before they are written to
+# their places, so that those which many publishes change are written there once. It grows to 16 MB.
+CHECKPOINT_PAGES: Final = 4_000
+WRITER_CACHE_KB: Final = (
+    16 << 10
+)  # so that the inner pages of large tables are not read again for each write
 BUSY_MS: Final = 10_000
 SCANNERS: Final = 2  # threads that run queries of any size
 LOOK_S: Final = 0.1  # how long commits of programs that do not tell of them may stay unseen
-
-_Outcome = tuple[object, BaseException | None]
-"""The result of a write, or why there is none."""
 
 
 class SqliteTransaction:
@@ -99,31 +102,6 @@ def drive(work: Coroutine[Any, Any, R]) -> R:
     )
 
 
-@dataclass(slots=True)
-class _Write:
-    """A change that waits for the writer thread."""
-
-    run: Callable[[SqliteTransaction], object]
-    durable: bool
-    loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.done = self.loop.create_future()
-
-    def tell(self, result: object, error: BaseException | None) -> None:
-        with suppress(RuntimeError):  # the loop has gone, and whoever waited with it
-            self.loop.call_soon_threadsafe(self._settle, result, error)
-
-    def _settle(self, result: object, error: BaseException | None) -> None:
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(result)
-        else:
-            self.done.set_exception(error)
-
-
 class SqliteCatalogue:
     """`Catalogue` on one file that any number of processes of one machine share."""
 
@@ -150,7 +128,8 @@ class SqliteCatalogue:
         self._scanners = ThreadPoolExecutor(SCANNERS, thread_name_prefix="catalogue-scan")
         self._local = threading.local()
         self._scan_connections: list[sqlite3.Connection] = []
-        self._queue: queue.Queue[_Write | None] = queue.Queue(MAX_QUEUED)
+        self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
+        self._synchronous = ""  # how the writer's connection is set
         self._writer = threading.Thread(target=self._write_all, name="catalogue-write", daemon=True)
         self._writer.start()
         self._closed = False
@@ -221,7 +200,7 @@ class SqliteCatalogue:
         if self._closed:
             return
         self._closed = True
-        await asyncio.to_thread(self._queue.put, None)
+        self._queue.put(None)
         await asyncio.to_thread(self._writer.join)
         self._scanners.shutdown()
         for connection in (self._reader, self._watcher, *self._scan_connections):
@@ -255,15 +234,14 @@ class SqliteCatalogue:
     ) -> Any:
         if self._closed:
             raise StorageUnavailable("the catalogue is closed")
-        write = _Write(
+        write = Write(
             run=lambda tx: drive(query(tx, *values, **named)),
             durable=durable and self._durable,
             loop=asyncio.get_running_loop(),
         )
-        try:
-            self._queue.put_nowait(write)
-        except queue.Full:
-            raise StorageUnavailable("too many writes are waiting; try again") from None
+        if self._queue.qsize() >= MAX_QUEUED:
+            raise StorageUnavailable("too many writes are waiting; try again")
+        self._queue.put(write)
         return await write.done
 
     def _write_all(self) -> None:
@@ -273,21 +251,20 @@ class SqliteCatalogue:
             while (first := self._queue.get()) is not None:
                 group, ended = self._gather(first)
                 try:
-                    connection = connection or self._connect()
+                    connection = connection or self._connect_writer()
                     outcomes = self._write_group(connection, group)
                 except (StorageUnavailable, sqlite3.Error, OSError) as problem:
                     # This thread outlives every fault: who waits is told, the next write tries anew.
                     reason = f"the catalogue cannot be written: {problem}"
                     outcomes = [(None, StorageUnavailable(reason))] * len(group)
-                for write, (result, error) in zip(group, outcomes, strict=True):
-                    write.tell(result, error)
+                tell(group, outcomes)
                 if ended:
                     return
         finally:
             if connection is not None:
                 connection.close()
 
-    def _gather(self, first: _Write) -> tuple[list[_Write], bool]:
+    def _gather(self, first: Write) -> tuple[list[Write], bool]:
         group = [first]
         while len(group) < MAX_GROUPED:
             try:
@@ -299,11 +276,11 @@ class SqliteCatalogue:
             group.append(following)
         return group, False
 
-    def _write_group(self, connection: sqlite3.Connection, group: list[_Write]) -> list[_Outcome]:
+    def _write_group(self, connection: sqlite3.Connection, group: list[Write]) -> list[Outcome]:
         durable = any(write.durable for write in group)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
-            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._synchronise(connection, "FULL" if durable else "NORMAL")
             connection.execute("BEGIN IMMEDIATE")
             outcomes = [self._write_one(connection, write) for write in group]
             self._changes.begin()
@@ -317,7 +294,19 @@ class SqliteCatalogue:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
         return outcomes
 
-    def _write_one(self, connection: sqlite3.Connection, write: _Write) -> _Outcome:
+    def _connect_writer(self) -> sqlite3.Connection:
+        connection = self._connect()
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA cache_size=-{WRITER_CACHE_KB}")
+        self._synchronous = ""
+        return connection
+
+    def _synchronise(self, connection: sqlite3.Connection, mode: str) -> None:
+        if mode != self._synchronous:
+            connection.execute(f"PRAGMA synchronous={mode}")
+            self._synchronous = mode
+
+    def _write_one(self, connection: sqlite3.Connection, write: Write) -> Outcome:
         connection.execute("SAVEPOINT one_write")
         try:
             result = write.run(SqliteTransaction(connection, self.documents))
