@@ -68,7 +68,8 @@ def test_callbacks_have_the_turns_that_are_left_and_pass_nobody_who_waits() -> N
         for _ in range(3):
             await asyncio.sleep(0)
             seen.append(sum(turns.take_now() for _ in range(EACH)))
-        await asyncio.gather(*waiting)
+        for task in waiting:
+            await task
         return seen
 
     # Four begin at once; the three others come before any callback, which then gets the fourth turn.
