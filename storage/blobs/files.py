@@ -184,7 +184,7 @@ class FileBlobStore:
         try:
             # The argument makes it the call that follows the link in /proc.
             os.link(named, target, src_dir_fd=nameless, follow_symlinks=True)
-        except FileExistsError:
+        except (FileExistsError, PermissionError):  # the latter where /proc is closed off
             return False
         except FileNotFoundError:  # the folder is missing, or /proc is
             if not Path(named).exists():
