@@ -39,6 +39,7 @@ from storage.records import (
     OriginType,
     PackageRef,
     RepositoryId,
+    Restriction,
     VersionStatus,
 )
 
@@ -77,7 +78,7 @@ async def check(depot: Depot, place: Place, ref: PackageRef, version: str) -> No
         return  # what is there decides, once the bytes are known
     verdict = refuse_reachable(
         controls,
-        await _reach(depot, place, ref),
+        await _reach(depot, place, ref, passing=_is_cut_off(place, ref, controls)),
         version_key=key,
         guard=depot.origin_guard,
     )
@@ -113,9 +114,17 @@ async def _holds(tx: Transaction, repository: RepositoryId, ref: PackageRef, key
     return package is not None and await pointers.find(tx, package.id, key) is not None
 
 
-async def _reach(depot: Depot, place: Place, ref: PackageRef) -> Reach:
+def _is_cut_off(place: Place, ref: PackageRef, controls: OriginControls | None) -> bool:
+    """Whether nobody asks upstream for the name any more once it is published: an absence is not needed then."""
+    if controls is None:
+        unrestricted = place.surroundings.groups.allows_everything(ref)
+        controls = first_controls(OriginType.INTERNAL, unrestricted=unrestricted)
+    return controls.upstream is Restriction.BLOCK
+
+
+async def _reach(depot: Depot, place: Place, ref: PackageRef, *, passing: bool) -> Reach:
     """What upstream repositories hold and their connections list for the name."""
-    view = await look(depot, place, ref, passing=True)
+    view = await look(depot, place, ref, passing=passing)
     key_of = depot.formats[ref.format].version_key
     found: dict[str, str] = {}
     public: str | None = None

@@ -154,6 +154,7 @@ class _Span:
     async def _send_from_disk(self) -> None:
         count = min(BLOCK, self._end - self._offset)
         self._cold = False
+        self._cycle.unsent = 0  # it is not the client who is waited for
         try:
             self._took(await _send_in_thread(self._target, self._source, self._offset, count))
         except BlockingIOError:

@@ -138,7 +138,8 @@ class FileBlobStore:
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
         self.spools = SpoolFolder(root / "incoming", self.threads, shared=shared)
         # Folders whose own entries are durable; at most 65,792 a domain.
-        self._entered: set[Path] = set()
+        self._entered: set[str] = set()
+        self._looked: set[str] = set()  # folders all of whose entries of then are among those
         self.syncing = ThreadPoolExecutor(SYNCERS, thread_name_prefix="blobs-sync")
 
     @asynccontextmanager
@@ -185,7 +186,7 @@ class FileBlobStore:
         try:
             # The argument makes it the call that follows the link in /proc.
             os.link(named, target, src_dir_fd=nameless, follow_symlinks=True)
-        except FileExistsError:
+        except (FileExistsError, PermissionError):  # the latter where /proc is closed off
             return False
         except FileNotFoundError:  # the folder is missing, or /proc is
             if not Path(named).exists():
@@ -203,9 +204,17 @@ class FileBlobStore:
         """Makes the entry of a file durable, and those of the folders above that nobody has synced yet."""
         _sync_folder(target.parent)
         for folder in (target.parent, target.parent.parent):
-            if folder not in self._entered:
-                _sync_folder(folder.parent)
-                self._entered.add(folder)
+            if str(folder) not in self._entered:
+                self._enter(folder)
+
+    def _enter(self, folder: Path) -> None:
+        above = folder.parent
+        known = [folder]
+        if str(above) not in self._looked:  # one sync is enough for all that stand there already
+            known += above.iterdir()
+            self._looked.add(str(above))
+        _sync_folder(above)
+        self._entered.update(map(str, known))
 
     async def open(self, domain: DomainId, sha256: Sha256, *, original: bool = False) -> OpenFile:
         """The blob, for reading; a file is always the original."""

@@ -24,6 +24,7 @@ from proxy.flows import hosting, ingest
 from proxy.flows.depot import Depot, system_clock
 from proxy.flows.places import Place
 from storage import upkeep
+from storage.blobs.small import small_blob
 from storage.catalogue import revisions, versions
 from storage.catalogue.events import Change
 from storage.catalogue.versions import Retention
@@ -106,7 +107,7 @@ class World:
         key = (repository, OURS, number)
         async with self.lock(key):
             place = self.places[repository]
-            async with self.depot.blobs.create(place.domain.id) as incoming:
+            async with small_blob(self.depot.blobs, place.domain.id) as incoming:
                 await incoming.write(PAYLOADS[number])
                 blob = await incoming.finish()
                 content = content_of(blob.sha256, blob.size)
