@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import time
@@ -16,14 +17,16 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from proxy import interpreter
 from proxy.api.call import Server
 from proxy.api.dispatch import PREFIX, ControlPlane
 from proxy.auth.principals import AccessKey, Configured, Principals
 from proxy.config import Config, from_environment, policy_of, storage_settings
 from proxy.flows.background import Background
-from proxy.flows.declare import declare_domain
+from proxy.flows.declare import declare
 from proxy.flows.depot import Clock, Depot, system_clock
 from proxy.flows.downloads import Downloads
+from proxy.flows.encryption import Account
 from proxy.flows.indexes import IndexCache
 from proxy.flows.pages import PageCache
 from proxy.flows.places import Places
@@ -45,7 +48,10 @@ from proxy.web.guard import STATE as GUARD
 from proxy.web.guard import Bounds, Guard
 from proxy.web.rates import rates_of
 from storage import Storage, open_storage
+from storage.errors import StoreReadOnly
 from storage.settings import StorageSettings
+
+log = logging.getLogger("entrepot")
 
 SCRATCH_AGE_S: Final = 86_400
 OWN_FILES: Final = 128  # the catalogue's connections, listening sockets, libraries
@@ -82,6 +88,15 @@ def connections_of(config: Config) -> dict[str, Connection]:
 def limits_of(config: Config) -> UpstreamLimits:
     """How long and how much external connections may take."""
     return UpstreamLimits(**msgspec.structs.asdict(config.upstream))
+
+
+def account_of(config: Config) -> Account:
+    """Whose domains these are, and what they are encrypted with."""
+    return Account(
+        id=config.server.account,
+        region=config.server.region,
+        default_key=config.encryption.default_key,
+    )
 
 
 def admission_of(config: Config, depot: Depot) -> Admission:
@@ -149,16 +164,14 @@ def scratch_of(folder: Path) -> Path:
 async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator[Depot]:
     """Everything that requests need, opened in order and closed in reverse."""
     storage = await adapters.open_storage(storage_settings(config))
+    account = account_of(config)
     try:
         await storage.blobs.sweep()
-        for domain in config.domains:
-            await storage.catalogue.write(
-                declare_domain,
-                domain.name,
-                config.server.account,
-                domain.repositories,
-                now=adapters.clock(),
-            )
+        try:
+            for domain in config.domains:
+                await declare(storage, domain, account, now=adapters.clock())
+        except StoreReadOnly as problem:  # it moves, or has moved: what is here is served
+            log.warning("store.read_only", extra={"reason": str(problem)})
         async with UpstreamClient(limits_of(config)) as upstream, Background() as background:
             yield Depot(
                 storage=storage,
@@ -176,9 +189,9 @@ async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator
                 background=background,
                 downloads=Downloads(background),
                 places=Places(storage.catalogue),
-                indexes=IndexCache(config.cache.pages_bytes // 2),
+                indexes=IndexCache(config.cache.pages_bytes * 3 // 8),
                 pages=PageCache(config.cache.pages_bytes // 4),
-                stored=StoredAssets(storage.catalogue),
+                stored=StoredAssets(storage.catalogue, config.cache.pages_bytes // 8),
                 clock=adapters.clock,
                 process=str(uuid.uuid4()),
             )
@@ -197,6 +210,7 @@ def create_app(config: Config, adapters: Adapters = REAL) -> ASGIApp:
             account=config.server.account,
             region=config.server.region,
             public_url=config.public_url,
+            default_key=config.encryption.default_key,
         )
     )
     data_plane = DataPlane(INSTALLED, public_url=config.public_url, region=config.server.region)
@@ -244,4 +258,6 @@ def create_app_from_environment() -> ASGIApp:
     """The application of a worker process: its parent has put the configuration into a file."""
     config = from_environment(Path(os.environ[WORKER_CONFIG]).read_text(encoding="utf-8"))
     configure(config.log.format, config.log.level)
-    return create_app(config)
+    app = create_app(config)
+    interpreter.settle()
+    return app

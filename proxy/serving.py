@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import uvicorn
 
+from proxy import interpreter
 from proxy.app import WORKER_CONFIG, create_app
 from proxy.config import Config, to_environment
 from proxy.observe import SHARED_METRICS
@@ -49,6 +50,7 @@ def serve(config: Config) -> None:
         _serve_with_workers(config, options)
         return
     server = _Server(uvicorn.Config(create_app(config), **options))
+    interpreter.settle()
     uvloop_run(server)
     if not server.started:
         raise SystemExit(1)

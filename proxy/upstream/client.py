@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import random
 import ssl
@@ -269,7 +270,7 @@ class UpstreamClient:
         raise UpstreamCorrupt(via.name, f"it redirected more than {MAX_HOPS} times")
 
     async def _read_index(self, via: Connection, answer: aiohttp.ClientResponse) -> UpstreamAnswer:
-        body = bytearray()
+        body = io.BytesIO()  # it hands over what it holds; a bytearray would be copied, on the loop
         coding = answer.headers.get("Content-Encoding", "identity").lower()
         if coding != "identity" and coding not in CODINGS:
             raise UpstreamCorrupt(via.name, f"it answered in the unknown content coding {coding}")
@@ -277,11 +278,11 @@ class UpstreamClient:
         try:
             async for piece in answer.content.iter_chunked(PIECE):
                 if unpack is None:
-                    body += piece
+                    body.write(piece)
                 else:
-                    room = self._limits.index_bytes - len(body) + 1
-                    body += await asyncio.to_thread(unpack.decompress, piece, room)
-                if len(body) > self._limits.index_bytes:
+                    room = self._limits.index_bytes - body.tell() + 1
+                    body.write(await asyncio.to_thread(unpack.decompress, piece, room))
+                if body.tell() > self._limits.index_bytes:
                     reason = f"its answer is larger than {self._limits.index_bytes} bytes"
                     raise UpstreamCorrupt(via.name, reason)
         except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError) as problem:
@@ -294,7 +295,7 @@ class UpstreamClient:
         return UpstreamAnswer(
             url=str(answer.url),
             media_type=answer.content_type.lower(),
-            body=bytes(body),
+            body=body.getvalue(),
             etag=answer.headers.get("ETag"),
             last_modified=answer.headers.get("Last-Modified"),
             serial=int(serial) if serial.isascii() and serial.isdigit() else None,

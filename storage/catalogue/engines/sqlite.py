@@ -28,7 +28,8 @@ from sqlite_utils.migrations import Migrations
 from storage.catalogue import Query, Value
 from storage.catalogue.changes import Changes
 from storage.catalogue.rows import as_kind, migrations, positional, refuse_newer, statements
-from storage.errors import StorageUnavailable, Vanished
+from storage.errors import READ_ONLY, StorageUnavailable, StoreReadOnly, Vanished
+from storage.sealing import Documents
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -49,8 +50,9 @@ _Outcome = tuple[object, BaseException | None]
 class SqliteTransaction:
     """A `Transaction` whose methods never suspend."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, documents: Documents) -> None:
         self._connection = connection
+        self.documents = documents
 
     async def one(self, kind: type[T], sql: str, *values: Value) -> T | None:
         """The first row."""
@@ -130,6 +132,7 @@ class SqliteCatalogue:
             raise StorageUnavailable(
                 f"SQLite {sqlite3.sqlite_version} is too old: 3.37 or newer is needed"
             )
+        self.documents = Documents()
         self._path = path
         self._durable = durable
         self._lock = os.open(path.with_name("catalogue.lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -232,7 +235,7 @@ class SqliteCatalogue:
         try:
             connection.execute("BEGIN")
             try:
-                work = query(SqliteTransaction(connection), *values, **named)
+                work = query(SqliteTransaction(connection, self.documents), *values, **named)
                 return drive(cast("Coroutine[Any, Any, R]", work))
             finally:
                 connection.execute("COMMIT")
@@ -317,7 +320,7 @@ class SqliteCatalogue:
     def _write_one(self, connection: sqlite3.Connection, write: _Write) -> _Outcome:
         connection.execute("SAVEPOINT one_write")
         try:
-            result = write.run(SqliteTransaction(connection))
+            result = write.run(SqliteTransaction(connection, self.documents))
         except sqlite3.OperationalError:
             raise  # the disk or the file: fails the whole group
         except Exception as problem:
@@ -378,12 +381,17 @@ def _is_damage(problem: Exception) -> bool:
 
 
 def _said(problem: Exception) -> Exception:
-    """A broken reference in storage's words: what it was to refer to was there when it was looked up."""
-    if getattr(problem, "sqlite_errorcode", None) != sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
-        return problem
-    vanished = Vanished()
-    vanished.__cause__ = problem
-    return vanished
+    """An error in storage's words: a broken reference to what was there when it was looked up, a store that moves."""
+    said: Exception
+    match getattr(problem, "sqlite_errorcode", None):
+        case sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+            said = Vanished()
+        case sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+            said = StoreReadOnly(str(problem).removeprefix(READ_ONLY))
+        case _:
+            return problem
+    said.__cause__ = problem
+    return said
 
 
 def _known_migrations() -> Migrations:
