@@ -203,7 +203,7 @@ class FileBlobStore:
     def sync_folders(self, target: Path) -> None:
         """Makes the entry of a file durable, and those of the folders above that nobody has synced yet."""
         _sync_folder(target.parent)
-        for folder in (target.parent, target.parent.parent):
+        for folder in target.parents[:3]:  # the domain's own folder is the last
             if str(folder) not in self._entered:
                 self._enter(folder)
 

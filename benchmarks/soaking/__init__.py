@@ -1,0 +1,1 @@
+"""The soak: `benchmarks/soak.py` is its command."""
