@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -228,6 +229,32 @@ def work_rates(servers: list[Entrepot], upstream: Server, prefix: str) -> dict[s
     return found
 
 
+def beside_publishes(
+    servers: list[Entrepot], page: str, name: str, seconds: int
+) -> dict[str, float]:
+    """Hot indexes of the first server while one client publishes through the last."""
+    token, over = servers[0].token(UPLOADER, scope="publish"), threading.Event()
+    done = []
+
+    def publish() -> None:
+        while not over.is_set():
+            kind, body = form(*wheel(f"{name}-{len(done)}", "1.0"))
+            bearer = {"Authorization": f"Bearer {token}", "Content_Type": kind}
+            assert servers[-1].post("/d/acme/pypi/team/", body, **bearer).status == 200
+            done.append(1)
+
+    thread = threading.Thread(target=publish)
+    started = time.monotonic()
+    thread.start()
+    rate = wrk([page], seconds)
+    over.set()
+    thread.join()
+    return {
+        "hot indexes a second beside publishes": rate,
+        "those publishes a second": len(done) / (time.monotonic() - started),
+    }
+
+
 def hot_urls(servers: list[Entrepot], file: str) -> dict[str, list[str]]:
     page, asset = "/d/acme/pypi/team/simple/hot/", f"/d/acme/pypi/team/simple/hot/1.0/{file}"
     for server in servers:
@@ -271,6 +298,9 @@ def fleet(rounds: int, seconds: int, counts: list[int]) -> list[dict]:
                 row: dict = {"system": name, "round": round_}
                 for what, urls in hot_urls(some, offer.name).items():
                     row[what] = wrk(urls, seconds)
+                page = f"{some[0].url}/d/acme/pypi/team/simple/hot/"
+                beside = f"b{round_}-{len(some)}-{name[0]}"
+                row |= beside_publishes(some, page, beside, seconds)
                 row |= work_rates(some, upstream, f"n{round_}-{len(some)}-{name[0]}")
                 rows.append(row)
                 say(json.dumps(row))
