@@ -97,6 +97,7 @@ def fill_embedded(path: Path, size: int) -> None:
             catalogue.execute(statement)
         catalogue.commit()
         catalogue.execute("PRAGMA optimize")
+    say(f"{size} in SQLite: {path.stat().st_size / 1e6:.0f} MB")
 
 
 async def fill_postgresql(url: str, size: int) -> None:
@@ -105,6 +106,8 @@ async def fill_postgresql(url: str, size: int) -> None:
     for statement in inserts(size, domain=domain, repository=repository, postgresql=True):
         await connection.execute(statement)
     await connection.execute("ANALYZE")
+    megabytes = await connection.fetchval("SELECT pg_database_size(current_database())") / 1e6
+    say(f"{size} in PostgreSQL: {megabytes:.0f} MB")
     await connection.close()
 
 
