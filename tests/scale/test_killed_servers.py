@@ -137,7 +137,7 @@ def kill_in_turn(service: Service, duration_s: float) -> None:
         server = service.servers[number % len(service.servers)]
         server.stop(9)
         service.counts["kills"] += 1
-        server.start()
+        server.start(patience_s=120)  # beside so many clients
         number += 1
 
 
