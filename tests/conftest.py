@@ -29,6 +29,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items if config.getoption("--fleet") else []:
+        if item.get_closest_marker("embedded"):
+            item.add_marker(pytest.mark.skip(reason="looks into files that a fleet does not have"))
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test marked `fleet` runs against one embedded server, and against two behind a balancer."""
     if "behind" not in metafunc.fixturenames:

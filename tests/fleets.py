@@ -125,9 +125,9 @@ class Balanced(Entrepot):
         folder = servers[0].folder
         return cls(folder=folder, port=port, servers=servers, catalogue=catalogue)
 
-    def start(self) -> None:
+    def start(self, patience_s: float = 30) -> None:
         for server in self.servers:
-            server.start()
+            server.start(patience_s)
         if self.balancer is None:
             ports = [server.port for server in self.servers]
             self.balancer = Balancer.start(self.folder.parent / "nginx", self.port, ports)

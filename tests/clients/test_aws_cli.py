@@ -137,6 +137,7 @@ def test_login_lets_twine_and_npm_publish(shell: Shell) -> None:
     assert shell.server.held("kit") == {"team": ["1.0.0"]}
 
 
+@pytest.mark.embedded
 def test_an_expired_token_says_when_it_expired(shell: Shell) -> None:
     shell.run("aws codeartifact get-authorization-token --domain acme")
     with sqlite3.connect(shell.server.folder / "data/catalogue.sqlite3") as catalogue:

@@ -63,6 +63,7 @@ def test_what_was_installed_once_installs_again_without_the_registry(
 MOMENTS = 20
 
 
+@pytest.mark.embedded
 def test_kill_9_at_any_moment_of_an_install_leaves_a_store_that_serves(
     server: Entrepot, registry: Registry, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ from tools import command
 UPLOADER = "arn:aws:iam::111122223333:user/u"
 PATIENCE_S = 60  # of a publisher that asks again
 HOT = 6
+FULL_S, SHORT_S = 600, 25
 
 
 @dataclass
@@ -106,7 +107,7 @@ def service(
 
 @pytest.mark.timeout(1200)
 def test_clients_get_on_while_servers_are_killed(service: Service, full: bool) -> None:
-    registry, duration_s = service.registry, 600 if full else 25
+    registry, duration_s = service.registry, FULL_S if full else SHORT_S
     for number in range(HOT):
         registry.offers(f"hot-{number}", "1.0", padding=200_000)
         registry.packs(f"hot-{number}", "1.0.0", padding=200_000)
@@ -114,10 +115,12 @@ def test_clients_get_on_while_servers_are_killed(service: Service, full: bool) -
     threads = [threading.Thread(target=keep_on, args=(one, service)) for one in work]
     for thread in threads:
         thread.start()
-    kill_in_turn(service, duration_s)
-    service.over.set()
-    for thread in threads:
-        thread.join(240)
+    try:
+        kill_in_turn(service, duration_s)
+    finally:
+        service.over.set()
+        for thread in threads:
+            thread.join(240)
 
     assert service.lost == []
     for kind in (one.__name__ for one in work):
@@ -137,7 +140,7 @@ def kill_in_turn(service: Service, duration_s: float) -> None:
         server = service.servers[number % len(service.servers)]
         server.stop(9)
         service.counts["kills"] += 1
-        server.start()
+        server.start(patience_s=120)  # beside so many clients
         number += 1
 
 

@@ -51,6 +51,7 @@ READ_S: Final = 10  # for a bounded query, with all that it waits for
 SCAN_S: Final = 120  # for each statement of one that is not
 WRITE_S: Final = 30  # for each statement of a change
 GUARDED: Final = "ENT01"  # the code with which a store that moves refuses a change
+MIGRATE_S: Final = 3_600  # for each statement of a migration, which may write every row anew
 IDLE_S: Final = (
     10  # then PostgreSQL gives up a change whose server has fallen silent, and its locks
 )
@@ -117,7 +118,7 @@ class PostgresCatalogue:
         pooled = self._settings.pooling == "transaction"
         return await asyncpg.create_pool(
             self._url,
-            min_size=1,
+            min_size=0,  # in an outage nobody but a request tries
             max_size=self._settings.connections,
             timeout=CONNECT_S,
             command_timeout=WRITE_S,
@@ -350,7 +351,8 @@ async def _keep_session(_connection: object) -> None:
 async def _migrate(connection: Any) -> None:
     """Brings the schema up to date; one process at a time, all or nothing."""
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
+        lock = "SELECT pg_advisory_xact_lock($1)"
+        await connection.execute(lock, MIGRATION_LOCK, timeout=MIGRATE_S)
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS entrepot_migration (name TEXT PRIMARY KEY)"
         )
@@ -362,5 +364,5 @@ async def _migrate(connection: Any) -> None:
             if name in done:
                 continue
             for statement in statements(script, MARKERS):
-                await connection.execute(statement)
+                await connection.execute(statement, timeout=MIGRATE_S)
             await connection.execute("INSERT INTO entrepot_migration (name) VALUES ($1)", name)
