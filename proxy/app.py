@@ -17,14 +17,16 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from proxy import interpreter
 from proxy.api.call import Server
 from proxy.api.dispatch import PREFIX, ControlPlane
 from proxy.auth.principals import AccessKey, Configured, Principals
 from proxy.config import Config, from_environment, policy_of, storage_settings
 from proxy.flows.background import Background
-from proxy.flows.declare import declare_domain
+from proxy.flows.declare import declare
 from proxy.flows.depot import Clock, Depot, system_clock
 from proxy.flows.downloads import Downloads
+from proxy.flows.encryption import Account
 from proxy.flows.indexes import IndexCache
 from proxy.flows.pages import PageCache
 from proxy.flows.places import Places
@@ -47,7 +49,6 @@ from proxy.web.guard import Bounds, Guard
 from proxy.web.rates import rates_of
 from storage import Storage, open_storage
 from storage.errors import StoreReadOnly
-from storage.records import Instant
 from storage.settings import StorageSettings
 
 log = logging.getLogger("entrepot")
@@ -87,6 +88,15 @@ def connections_of(config: Config) -> dict[str, Connection]:
 def limits_of(config: Config) -> UpstreamLimits:
     """How long and how much external connections may take."""
     return UpstreamLimits(**msgspec.structs.asdict(config.upstream))
+
+
+def account_of(config: Config) -> Account:
+    """Whose domains these are, and what they are encrypted with."""
+    return Account(
+        id=config.server.account,
+        region=config.server.region,
+        default_key=config.encryption.default_key,
+    )
 
 
 def admission_of(config: Config, depot: Depot) -> Admission:
@@ -150,21 +160,16 @@ def scratch_of(folder: Path) -> Path:
     return scratch
 
 
-async def _declare(config: Config, storage: Storage, now: Instant) -> None:
-    for domain in config.domains:
-        await storage.catalogue.write(
-            declare_domain, domain.name, config.server.account, domain.repositories, now=now
-        )
-
-
 @asynccontextmanager
 async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator[Depot]:
     """Everything that requests need, opened in order and closed in reverse."""
     storage = await adapters.open_storage(storage_settings(config))
+    account = account_of(config)
     try:
         await storage.blobs.sweep()
         try:
-            await _declare(config, storage, adapters.clock())
+            for domain in config.domains:
+                await declare(storage, domain, account, now=adapters.clock())
         except StoreReadOnly as problem:  # it moves, or has moved: what is here is served
             log.warning("store.read_only", extra={"reason": str(problem)})
         async with UpstreamClient(limits_of(config)) as upstream, Background() as background:
@@ -184,9 +189,9 @@ async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator
                 background=background,
                 downloads=Downloads(background),
                 places=Places(storage.catalogue),
-                indexes=IndexCache(config.cache.pages_bytes // 2),
+                indexes=IndexCache(config.cache.pages_bytes * 3 // 8),
                 pages=PageCache(config.cache.pages_bytes // 4),
-                stored=StoredAssets(storage.catalogue),
+                stored=StoredAssets(storage.catalogue, config.cache.pages_bytes // 8),
                 clock=adapters.clock,
                 process=str(uuid.uuid4()),
             )
@@ -195,18 +200,24 @@ async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator
 
 
 def create_app(config: Config, adapters: Adapters = REAL) -> ASGIApp:
-    """The ASGI application; its lifespan opens and closes the depot."""
+    """The ASGI application; its lifespan opens and closes the depot.
+
+    Raises:
+        BadPair: the certificate or its key cannot be used.
+    """
     control_plane = ControlPlane(
         Server(
             account=config.server.account,
             region=config.server.region,
             public_url=config.public_url,
+            default_key=config.encryption.default_key,
         )
     )
     data_plane = DataPlane(INSTALLED, public_url=config.public_url, region=config.server.region)
 
     guard = guard_of(config)
     data_plane.rates = control_plane.rates = guard.rates
+    pair = tls.pair_of(config.server.tls_cert, config.server.tls_key)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, object]]:
@@ -218,11 +229,12 @@ def create_app(config: Config, adapters: Adapters = REAL) -> ASGIApp:
             data_plane.finished = finished
             depot.background.start(probes.keep_telling(depot), name="tell")
             guard.start()
-            async with tls.renewing(config.server.tls_cert, config.server.tls_key):
+            async with tls.renewing(pair):
                 yield {
                     protocol.STATE: finished,
                     protocol.CATALOGUE: depot.catalogue,
                     GUARD: guard,
+                    tls.STATE: pair,
                 }
             guard.stop()
             probes.tell(depot)
@@ -246,4 +258,6 @@ def create_app_from_environment() -> ASGIApp:
     """The application of a worker process: its parent has put the configuration into a file."""
     config = from_environment(Path(os.environ[WORKER_CONFIG]).read_text(encoding="utf-8"))
     configure(config.log.format, config.log.level)
-    return create_app(config)
+    app = create_app(config)
+    interpreter.settle()
+    return app

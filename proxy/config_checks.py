@@ -20,6 +20,7 @@ CONNECTIONS: Final = ("public:pypi", "public:npmjs")
 Complaint = tuple[str, str]
 
 _BLOBS: Final = re.compile(r"s3://[a-z0-9.-]{3,63}(/[\w./-]*)?|file:///[^?#]+", re.ASCII)
+_KEY: Final = re.compile(r"\S{1,1011}")  # API: DomainDescription.encryptionKey
 _HOST: Final = re.compile(r"[A-Za-z0-9._:-]+")
 
 
@@ -29,13 +30,31 @@ def complaints(config: Config) -> Iterator[Complaint]:
     yield from _addresses(config)
     yield from _transport(config)
     yield from _storage(config)
+    yield from _encryption(config)
     yield from _credentials(config)
     yield from _connections(config)
     seen: set[str] = set()
     for number, domain in enumerate(config.domains):
         key = f"domains[{number}]"
         yield from _name(f"{key}.name", domain.name, seen, names.domain_name)
+        yield from _key(f"{key}.encryption_key", domain.encryption_key, config)
         yield from _repositories(key, domain)
+
+
+def _encryption(config: Config) -> Iterator[Complaint]:
+    section = config.encryption
+    if section.provider == "keyring" and not section.keyring:
+        yield "encryption.keyring", "expected the path of a file, for the provider is a keyring"
+    if section.kms.endpoint and not _is_base(section.kms.endpoint):
+        yield "encryption.kms.endpoint", _wrong_url(section.kms.endpoint)
+    yield from _key("encryption.default_key", section.default_key, config)
+
+
+def _key(place: str, name: str, config: Config) -> Iterator[Complaint]:
+    if name and not _KEY.fullmatch(name):
+        yield place, "expected at most 1,011 characters without white space"
+    elif name and config.encryption.provider == "none":
+        yield place, "expected [encryption] provider to say where this key is"
 
 
 def _numbers(config: Config) -> Iterator[Complaint]:
@@ -78,6 +97,12 @@ def _storage(config: Config) -> Iterator[Complaint]:
     scheme = config.storage.catalogue.partition("://")[0]
     if config.storage.catalogue and scheme not in {"postgresql", "postgres"}:
         yield "storage.catalogue", "expected a URL like postgresql://user@host/database"
+    notices = config.storage.postgresql.notices
+    if notices and notices.partition("://")[0] not in {"postgresql", "postgres"}:
+        yield (
+            "storage.postgresql.notices",
+            "expected a URL like postgresql://user@host/database, past the pooler",
+        )
     if config.storage.blobs and not _BLOBS.fullmatch(config.storage.blobs):
         yield "storage.blobs", "expected a URL like s3://bucket/prefix or file:///folder"
     if config.storage.s3.endpoint and not _is_base(config.storage.s3.endpoint):

@@ -73,6 +73,15 @@ class S3Section(_Section, frozen=True, kw_only=True):
     redirect_bytes: Annotated[int, Meta(ge=0)] = 0  # from this size on, signed URLs; 0: never
 
 
+class PostgresSection(_Section, frozen=True, kw_only=True):
+    """How a catalogue in PostgreSQL is used."""
+
+    pooling: Literal["session", "transaction"] = "session"  # of a pooler in between
+    notices: str = ""  # a URL past that pooler, to hear of the writes of other servers
+    connections: Annotated[int, Meta(ge=1, le=1000)] = 10  # of each process, at most
+    believe_s: Annotated[int, Meta(ge=0, le=300)] = 0  # how long memory is believed in an outage
+
+
 class StorageSection(_Section, frozen=True, kw_only=True):
     """Where it keeps things."""
 
@@ -80,6 +89,23 @@ class StorageSection(_Section, frozen=True, kw_only=True):
     catalogue: str = ""  # a URL like postgresql://…; empty: SQLite in `path`
     blobs: str = ""  # s3://bucket/prefix or file:///folder; empty: files in `path`
     s3: S3Section = S3Section()
+    postgresql: PostgresSection = PostgresSection()
+
+
+class KmsSection(_Section, frozen=True, kw_only=True):
+    """How AWS KMS is reached; its credentials come from the usual AWS_* variables or the machine's role."""
+
+    endpoint: str = ""  # empty: that of AWS for the region
+    region: str = ""  # empty: from AWS_REGION and its kin
+
+
+class EncryptionSection(_Section, frozen=True, kw_only=True):
+    """Where the master keys of encrypted domains are."""
+
+    provider: Literal["none", "keyring", "environment", "aws-kms"] = "none"
+    keyring: str = ""  # the file, for the provider "keyring"
+    default_key: str = ""  # of domains that are made without a key; empty: they are not encrypted
+    kms: KmsSection = KmsSection()
 
 
 class Credential(_Section, frozen=True, kw_only=True):
@@ -130,7 +156,7 @@ class Cache(_Section, frozen=True, kw_only=True):
 
     pages_bytes: Annotated[int, Meta(ge=0)] = (
         256 * MIB
-    )  # half for parsed indexes, a quarter each for rendered pages and finished answers
+    )  # 3/8 for parsed indexes, 1/4 each for rendered pages and finished answers, 1/8 for stored assets
 
 
 class Publish(_Section, frozen=True, kw_only=True):
@@ -181,6 +207,7 @@ class DomainSection(_Section, frozen=True, kw_only=True):
     """A domain that is made at start-up if it is missing."""
 
     name: str
+    encryption_key: str = ""  # of a domain that is made; empty: the default key, if there is one
     repositories: list[RepositorySection] = []
 
 
@@ -189,6 +216,7 @@ class Config(_Section, frozen=True, kw_only=True):
 
     server: Server = Server()
     storage: StorageSection = StorageSection()
+    encryption: EncryptionSection = EncryptionSection()
     auth: Auth = Auth()
     upstream: Upstream = Upstream()
     index: Index = Index()

@@ -3,7 +3,8 @@
     EntrepotError
     ├── Refused                the caller must change something
     │   ├── Invalid            the request cannot be understood, or breaks a rule of names, sizes, digests
-    │   │   └── Impossible     it is well-formed, and can never be met
+    │   │   ├── Impossible     it is well-formed, and can never be met
+    │   │   └── BadKey         a domain cannot be encrypted with this key
     │   ├── NotAcceptable      none of the representations that the caller accepts exists
     │   ├── RangeUnsatisfiable the asked range lies beyond the end
     │   ├── CodingUnsupported  the body comes in a content coding that is not taken
@@ -43,6 +44,10 @@ class Invalid(Refused):
 
 class Impossible(Invalid):
     """The request is well-formed, and can never be met."""
+
+
+class BadKey(Invalid):
+    """A domain cannot be encrypted with this key."""
 
 
 class NotAcceptable(Refused):

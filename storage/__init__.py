@@ -6,17 +6,23 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from storage.blobs import BlobStore
 from storage.blobs.files import FileBlobStore
+from storage.blobs.sealed import SealedBlobStore
 from storage.catalogue import Catalogue, marks
 from storage.catalogue.engines.sqlite import SqliteCatalogue
 from storage.errors import StorageUnavailable, StoreUnfinished
-from storage.settings import StorageSettings
+from storage.keys import DomainKeys
+from storage.keys.environment import Environment
+from storage.keys.keyring import Keyring
+from storage.keys.providers import Provider
+from storage.settings import KeySettings, StorageSettings
 
 POSTGRESQL: Final = ("postgresql", "postgres")  # schemes of a catalogue's URL
 S3: Final = "s3"  # schemes of a blob store's URL
@@ -29,11 +35,14 @@ class Storage:
 
     catalogue: Catalogue
     blobs: BlobStore
+    keys: DomainKeys = field(default_factory=DomainKeys)
 
     async def close(self) -> None:
         """Finishes what was accepted and lets go of everything."""
         await self.catalogue.close()
         await self.blobs.close()
+        if self.keys.provider is not None:
+            await asyncio.to_thread(self.keys.provider.close)
 
 
 async def open_storage(settings: StorageSettings, *, unfinished: bool = False) -> Storage:
@@ -53,20 +62,35 @@ async def open_storage(settings: StorageSettings, *, unfinished: bool = False) -
     except BaseException:
         await blobs.close()
         raise
-    storage = Storage(catalogue=catalogue, blobs=blobs)
     try:
         if not unfinished:
             await _refuse_unfinished(catalogue)
+        keys = DomainKeys(catalogue, await asyncio.to_thread(_open_keys, settings.keys))
+        catalogue.documents = keys.documents
+        if await keys.preload() or keys.provider is not None:
+            blobs = SealedBlobStore(blobs, keys)
     except BaseException:
-        await storage.close()
+        await Storage(catalogue=catalogue, blobs=blobs).close()
         raise
-    return storage
+    return Storage(catalogue=catalogue, blobs=blobs, keys=keys)
 
 
 async def _refuse_unfinished(catalogue: Catalogue) -> None:
     mark = await catalogue.read(marks.find)
     if mark is not None and mark.state in marks.UNUSABLE:
         raise StoreUnfinished(mark.state, mark.place)
+
+
+def _open_keys(settings: KeySettings) -> Provider | None:
+    if settings.provider == Keyring.kind:
+        return Keyring(settings.keyring)
+    if settings.provider == Environment.kind:
+        return Environment(os.environ)
+    if settings.provider == "aws-kms":
+        from storage.keys.kms import Kms  # noqa: PLC0415 - botocore takes a while
+
+        return Kms(endpoint=settings.kms_endpoint, region=settings.kms_region)
+    return None
 
 
 def _open_blobs(settings: StorageSettings) -> BlobStore:
@@ -104,4 +128,6 @@ async def _open_catalogue(settings: StorageSettings) -> Catalogue:
         raise StorageUnavailable(
             "a catalogue in PostgreSQL needs the extra: pip install 'entrepot[postgres]'"
         ) from problem
-    return await PostgresCatalogue.open(settings.catalogue, durable=settings.durable)
+    return await PostgresCatalogue.open(
+        settings.catalogue, settings.postgresql, durable=settings.durable
+    )

@@ -3,11 +3,13 @@
     StorageError
     ├── StorageUnavailable   the catalogue or the blob store cannot be asked now; trying again may help
     │   ├── BlobUnreadable   the disk does not give the bytes of one blob
+    │   ├── KeyMissing       an encrypted domain cannot be read, for its key is not to be had
     │   ├── SchemaTooNew     a newer entrepot has written the catalogue; this one must not touch it
     │   ├── StoreReadOnly    the store moves, or has moved, to another place: it takes no changes
     │   └── StoreUnfinished  the store is the target of a move that is not complete: nobody may use it
     ├── Vanished             what a change refers to has been deleted by somebody else meanwhile
     ├── BlobCorrupt          bytes do not have the digest or the size that was announced for them
+    ├── UnknownKey           no key of this name can be used to encrypt a domain
     ├── CannotBackUp         a backup, or a restore, is refused for what it was asked
     ├── CannotMove           a move is refused for what it was asked, or for what it found
     └── BackupUnusable       a backup is incomplete, or its bytes are not those that were saved
@@ -46,6 +48,14 @@ class BlobUnreadable(StorageUnavailable):
     def __init__(self, reason: str) -> None:
         super().__init__(f"the blob store cannot be read: {reason}")
         self.reason = reason
+
+
+class KeyMissing(StorageUnavailable):
+    """The key of an encrypted domain is not to be had; other domains are not concerned."""
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason  # for the operator, not for clients
 
 
 class SchemaTooNew(StorageUnavailable):
@@ -95,6 +105,10 @@ class Vanished(StorageError):
 
 class BlobCorrupt(StorageError):
     """Bytes that were written, or that are stored, are not those that were announced."""
+
+
+class UnknownKey(StorageError):
+    """The key provider has no key of this name, or does not let it be used."""
 
 
 class CannotBackUp(StorageError):

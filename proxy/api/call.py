@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from proxy.rules.permissions import Level
 from proxy.web.admission import Admission, Caller, Needs
 from storage.catalogue.events import Change
 from storage.catalogue.tags import Taggable
+from storage.errors import KeyMissing
 from storage.records import Domain, Instant, PackageFormat, PackageRef, Repository
 
 Values = dict[str, Any]
@@ -31,6 +33,7 @@ class Server:
     account: str
     region: str
     public_url: str
+    default_key: str = ""  # of domains that are made without one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +61,12 @@ class Call:
         if self.owner(r) != self.server.account:
             return None
         try:
-            return await self.depot.places.surroundings(r["domain"])
+            around = await self.depot.places.surroundings(r["domain"])
         except NotFound:
             return None
+        with suppress(KeyMissing):  # the domain can be described; what is sealed says it again
+            await self.depot.keys.require(around.domain.id)
+        return around
 
     async def surroundings(self, r: Values) -> Surroundings:
         """The same.

@@ -71,6 +71,8 @@ def _reason(problem: Exception) -> str:
         return "UNKNOWN_OPERATION"
     if isinstance(problem, Unparsable):
         return "CANNOT_PARSE"
+    if isinstance(problem, errors.BadKey):
+        return "ENCRYPTION_KEY_ERROR"
     return "OTHER" if isinstance(problem, errors.Impossible) else "FIELD_VALIDATION_FAILED"
 
 

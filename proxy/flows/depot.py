@@ -17,6 +17,7 @@ from storage import Storage
 from storage.blobs import BlobStore, OpenBlob
 from storage.catalogue import Catalogue
 from storage.errors import BlobCorrupt
+from storage.keys import DomainKeys
 from storage.records import DomainId, Instant, PackageFormat, Sha256
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ class Depot:
     @property
     def catalogue(self) -> Catalogue:
         return self.storage.catalogue
+
+    @property
+    def keys(self) -> DomainKeys:
+        return self.storage.keys
 
     @property
     def blobs(self) -> BlobStore:

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
 from proxy.errors import EntrepotError, Overloaded
 from proxy.flows.background import Background
-from storage.blobs import BlobStore
+from storage.blobs import BlobStore, OpenBlob
 from storage.errors import StorageError
 from storage.records import Asset, Blob, DomainId
 
@@ -36,9 +35,8 @@ Produce = Callable[["Download"], Awaitable[Blob]]
 class Growing(Protocol):
     """Bytes that are written but not verified."""
 
-    @property
-    def descriptor(self) -> int:
-        """The open file that they are written to."""
+    def reader(self) -> OpenBlob:
+        """What is there, to be read while more arrives; its hold is its own."""
         ...
 
 
@@ -138,8 +136,8 @@ class Download:
                 if position >= ready or self.source is None:
                     await self._changed.wait()
                     continue
-                followed.turn_to(self.source)
-                yield Piece(position, ready - position, followed.descriptor, followed.read)
+                growing = followed.turn_to(self.source)
+                yield Piece(position, ready - position, growing.descriptor, growing.read)
                 position = ready
         self._raise_failure()
         assert self.blob is not None, "decided, and not failed"
@@ -166,25 +164,22 @@ class _Followed:
     """A follower's own hold of the growing file: who writes it may close it at any time."""
 
     def __init__(self) -> None:
-        self.descriptor = -1
+        self._reader: OpenBlob | None = None
         self._source: Growing | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
+        if self._reader is not None:
+            self._reader.close()
 
-    def turn_to(self, source: Growing) -> None:
+    def turn_to(self, source: Growing) -> OpenBlob:
         """Follows this file from now on."""
-        if source is not self._source:
+        if source is not self._source or self._reader is None:
             self.__exit__()
-            self.descriptor, self._source = os.dup(source.descriptor), source
-
-    async def read(self, offset: int, length: int) -> bytes:
-        """Bytes that have just been written, so that no disk has to be waited for."""
-        return os.pread(self.descriptor, length, offset)
+            self._reader, self._source = source.reader(), source
+        return self._reader
 
 
 class Downloads:

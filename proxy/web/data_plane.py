@@ -26,6 +26,7 @@ from proxy.web.heads import asked, has_same
 from proxy.web.rates import Rates
 from proxy.web.sending import send_answer
 from proxy.web.traces import new_request_id, served
+from proxy.web.turns import turn_to_begin
 from storage.catalogue.tags import Taggable
 from storage.errors import StorageError
 from storage.records import PackageRef
@@ -57,6 +58,7 @@ class DataPlane:
         request = Request(scope, receive)
         request_id = new_request_id()
         started = time.perf_counter()
+        await turn_to_begin()
         stamp = self.depot.catalogue.stamp()
         try:
             label, response = await self._answer(request)
@@ -136,7 +138,7 @@ class DataPlane:
         if opened is not None:
             return opened()
         place, missing = await self._place(domain, repository)
-        surroundings = place.surroundings
+        surroundings, keys = place.surroundings, self.depot.keys
         place_arn = f"{domain}/{repository}"
         arn = f"arn:aws:codeartifact:{self._region}:{surroundings.domain.owner}"
 
@@ -155,6 +157,7 @@ class DataPlane:
             lasts = await self.admission.authorise(caller, needs, surroundings, request)
             if missing is not None:  # which is told to whoever might see it if it were there
                 raise missing
+            await keys.require(surroundings.domain.id)  # nothing of it can be served without
             return lasts
 
         lasting = False

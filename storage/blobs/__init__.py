@@ -21,7 +21,15 @@ class IncomingBlob(Protocol):
 
     size: int  # bytes written so far
     place: str  # by which other processes of this machine can follow it: `BlobStore.open_partial`
-    descriptor: int  # the open file that is written to
+
+    @property
+    def descriptor(self) -> int | None:
+        """The open file that is written to; None if it does not hold the bytes as they are."""
+        ...
+
+    def reader(self) -> OpenBlob:
+        """What has been written, to be read while more is; its hold is its own."""
+        ...
 
     async def write(self, chunk: bytes | memoryview) -> None:
         """Appends; hashing and writing happen off the event loop."""
@@ -75,8 +83,12 @@ class PartialBlob(Protocol):
         ...
 
     @property
-    def descriptor(self) -> int:
-        """The open file that they are in."""
+    def descriptor(self) -> int | None:
+        """The open file that they are in; None if it does not hold the bytes as they are."""
+        ...
+
+    def reader(self) -> OpenBlob:
+        """The same bytes, with a hold of its own."""
         ...
 
     def close(self) -> None:
@@ -119,7 +131,7 @@ class BlobStore(Protocol):
         ...
 
     def path(self, domain: DomainId, sha256: Sha256, *, original: bool = False) -> Path | None:
-        """Where its bytes lie as a plain local file, if they do; with `original` never a copy.
+        """Where its bytes lie as a local file, if they do, as they are stored; with `original` never a copy.
 
         A copy in a cache may go at any time: who finds it gone when opening it asks `open` instead.
         What is open stays readable.

@@ -117,7 +117,9 @@ class Filling:
                 await self.spool.write(piece)
                 self._wake()
             blob = await self.spool.finish()
-            if blob.sha256 == sha256:
+            if blob.sha256 == sha256 or await asyncio.to_thread(
+                cache.holds, domain, sha256, self.spool.path
+            ):
                 self.verified = True
                 await asyncio.to_thread(cache.adopt, self.spool.path, domain, sha256)
             else:

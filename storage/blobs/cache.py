@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from storage.blobs.spool import OpenFile, machine, verify_names
+from storage.blobs.spool import Holds, OpenFile, holds, machine, verify_names
 from storage.records import DomainId, Sha256
 
 log = logging.getLogger("entrepot.blobs")
@@ -42,6 +42,7 @@ class BlobCache:
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
+        self.holds: Holds = holds
         self.largest = limit_bytes // LARGEST
         self._folder = folder
         self._base = str(folder)
@@ -137,7 +138,7 @@ class BlobCache:
             with open(path, "rb") as file:  # noqa: PTH123 - the path is text
                 found = hashlib.file_digest(file, "sha256").hexdigest()
                 size = os.fstat(file.fileno()).st_size
-                if found == sha256:
+                if found == sha256 or self.holds(domain, sha256, Path(path)):
                     os.utime(file.fileno(), ns=(time.time_ns(), self._mark(sha256, size)))
                     return True
         except FileNotFoundError:

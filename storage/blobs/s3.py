@@ -29,7 +29,16 @@ from storage.blobs.arriving import Filling, ObjectReader
 from storage.blobs.cache import BlobCache
 from storage.blobs.multiparts import abort_abandoned
 from storage.blobs.objects import Found, Objects
-from storage.blobs.spool import DIGEST, OpenFile, Spool, SpoolFolder, unavailable, verify_names
+from storage.blobs.spool import (
+    DIGEST,
+    Holds,
+    OpenFile,
+    Spool,
+    SpoolFolder,
+    holds,
+    unavailable,
+    verify_names,
+)
 from storage.errors import StorageUnavailable
 from storage.records import Blob, DomainId, Instant, Sha256
 from storage.settings import S3Settings
@@ -71,10 +80,22 @@ class S3BlobStore:
                 self._cache = BlobCache(folder / "blobs", settings.cache_bytes)
             except OSError as problem:
                 raise unavailable(problem) from problem
+        self._holds: Holds = holds
         self._uploads: dict[str, asyncio.Event] = {}
         self._fillings: dict[str, Filling] = {}
         self._filling_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def holds(self) -> Holds:
+        """Tells whether a file is what a digest names: the cache asks, and who looks at damage."""
+        return self._holds
+
+    @holds.setter
+    def holds(self, function: Holds) -> None:
+        self._holds = function
+        if self._cache is not None:
+            self._cache.holds = function
 
     @asynccontextmanager
     async def create(
@@ -235,7 +256,9 @@ class S3BlobStore:
                 async for piece in found.pieces:
                     await spool.write(piece)
                 blob = await spool.finish()
-                if blob.sha256 == sha256:
+                if blob.sha256 == sha256 or await asyncio.to_thread(
+                    self.holds, domain, sha256, spool.path
+                ):
                     return None
                 place = f"{QUARANTINE}/{key}.{uuid.uuid4().hex[:12]}"
                 await self._objects.put(place, spool.path, blob.size)

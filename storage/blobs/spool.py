@@ -11,6 +11,7 @@ followed only on the machine that writes it, for the others may see its pages in
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import os
@@ -27,12 +28,15 @@ from storage.errors import BlobUnreadable, StorageUnavailable
 from storage.records import Blob, DomainId, Sha256
 
 S = TypeVar("S", bound="Spool")
+Holds = Callable[[DomainId, Sha256, Path], bool]
 
 INLINE: Final = 256 << 10  # bytes that are read at once without asking whether the disk is quick
 ABANDONED_S: Final = 86_400  # in a shared folder: nobody pauses this long between two pieces
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _NAME: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 _NO_WAIT: Final = getattr(os, "RWF_NOWAIT", 0)
+_NAMELESS: Final = getattr(os, "O_TMPFILE", 0)
+_NO_NAMELESS: Final = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}  # of file systems without them
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -54,6 +58,15 @@ def verify_names(domain: DomainId, sha256: Sha256) -> None:
     """
     if not _NAME.fullmatch(domain) or not DIGEST.fullmatch(sha256):
         raise ValueError("a blob is named by its domain's id and 64 lower-case hex digits")
+
+
+def holds(_domain: DomainId, sha256: Sha256, path: Path) -> bool:
+    """Whether a file is what this digest names; stores of sealed blobs get another such function."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        return False
 
 
 def machine() -> str:
@@ -109,6 +122,10 @@ class OpenFile:
         except OSError as problem:
             raise unreadable(problem) from problem
 
+    def reader(self) -> OpenFile:
+        """The same file, with a hold of its own."""
+        return OpenFile(os.dup(self._descriptor))
+
     def close(self) -> None:
         """Lets go of the file."""
         if self._descriptor >= 0:
@@ -116,11 +133,21 @@ class OpenFile:
             self._descriptor = -1
 
 
-def _hash(name: str) -> hashlib._Hash:
+def running_hash(name: str) -> hashlib._Hash:
     """A running digest by hashlib's name, or `blake2b_256`, as PyPI's clients announce it."""
     if name == "blake2b_256":
         return hashlib.blake2b(digest_size=32)  # type: ignore[return-value]
     return hashlib.new(name)
+
+
+def hashed(content: bytes, digests: frozenset[str]) -> Blob:
+    """Bytes that are in memory, as a blob: with SHA-256 and these digests."""
+    found = {}
+    for name in {"sha256", *digests}:
+        digest = running_hash(name)
+        digest.update(content)
+        found[name] = digest.hexdigest()
+    return Blob(sha256=Sha256(found["sha256"]), size=len(content), digests=found)
 
 
 class SpoolFolder:
@@ -163,6 +190,17 @@ class SpoolFolder:
             return OpenFile(os.open(self.folder / place, os.O_RDONLY))
         except FileNotFoundError:
             return None
+
+    def nameless(self) -> int | None:
+        """The descriptor of a new file without a name, which goes with whoever writes it; None: not here."""
+        if self.shared or not _NAMELESS:
+            return None
+        try:
+            return os.open(self.folder, os.O_RDWR | _NAMELESS, 0o600)
+        except OSError as problem:
+            if problem.errno in _NO_NAMELESS:
+                return None
+            raise
 
     async def begun(self, begin: Callable[[], S]) -> S:
         """What `begin` makes, in a thread.
@@ -236,7 +274,7 @@ class Spool:
 
     def __init__(self, folder: SpoolFolder, digests: frozenset[str]) -> None:
         self._folder = folder
-        self._hashes = {name: _hash(name) for name in {"sha256", *digests}}
+        self._hashes = {name: running_hash(name) for name in {"sha256", *digests}}
         self.place = folder.new_place()
         self.path = folder.folder / self.place
         try:
@@ -257,6 +295,14 @@ class Spool:
             raise unavailable(problem) from problem
         self.size += len(chunk)
 
+    def carry(self) -> None:
+        """What is written from now on is sealed: its own digest says nothing, and is not computed."""
+        self._hashes = {}
+
+    def name(self, blob: Blob) -> None:
+        """Sealed bytes are committed under the digest of what is sealed in them; the size is the file's."""
+        self._blob = blob
+
     async def finish(self) -> Blob:
         """The size and digests of what was written."""
         if self._blob is None:
@@ -270,6 +316,10 @@ class Spool:
             return self.path.open("rb")
         except OSError as problem:
             raise unreadable(problem) from problem
+
+    def reader(self) -> OpenFile:
+        """What has been written, with a hold of its own."""
+        return OpenFile(os.dup(self.descriptor))
 
     def discard(self) -> None:
         """Removes the temporary name and lets go; what was committed stays."""

@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from storage.sealing import Documents
+
 T = TypeVar("T")
 R = TypeVar("R")
 P = ParamSpec("P")
@@ -25,6 +27,8 @@ Value = str | int | bytes | None
 
 class Transaction(Protocol):
     """One snapshot (read) or one all-or-nothing change that sees its own rows (write)."""
+
+    documents: Documents  # seals what encrypted domains keep
 
     async def one(self, kind: type[T], sql: str, *values: Value) -> T | None:
         """The first row as a `kind`, or None.
@@ -56,6 +60,8 @@ class Catalogue(Protocol):
     one unique key. A committed write survives a power cut (unless `durable=False`). A query that
     awaits anything but its transaction is refused with `RuntimeError`.
     """
+
+    documents: Documents
 
     async def read(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R:
         """Runs a bounded query (at most a few hundred rows) in one snapshot; SQLite does it on the event loop."""

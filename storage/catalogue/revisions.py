@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from storage.catalogue import Transaction
+from storage.catalogue import Transaction, domain_keys
 from storage.records import (
     Asset,
     Content,
@@ -48,6 +48,9 @@ async def insert(
 ) -> RevisionId:
     """Keeps this content, if it is not there already; its id."""
     revision = revision_of(content)
+    if not tx.documents.knows(domain):
+        await domain_keys.look(tx, domain)
+    metadata = tx.documents.seal(domain, f"revision {revision}", content.metadata)
     inserted = await tx.run(
         """
         INSERT INTO revision (domain_id, id, metadata, published_at, created_at)
@@ -55,7 +58,7 @@ async def insert(
         ON CONFLICT (domain_id, id) DO NOTHING""",
         domain,
         revision,
-        content.metadata,
+        metadata,
         content.published_at,
         now,
     )
@@ -104,7 +107,7 @@ async def load(tx: Transaction, domain: DomainId, revision: RevisionId) -> Conte
         revision,
     )
     return Content(
-        metadata=found.metadata,
+        metadata=tx.documents.open(domain, f"revision {revision}", found.metadata),
         assets=tuple(row.asset() for row in rows),
         published_at=found.published_at,
     )

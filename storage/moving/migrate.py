@@ -55,6 +55,7 @@ async def migrate(plan: Plan) -> Moved:
     async with AsyncExitStack() as stack:
         source = await stack.enter_async_context(opened(plan.opener, plan.source, plan.clock))
         target = await stack.enter_async_context(opened(plan.opener, plan.target, plan.clock))
+        _refuse_without_keys(source, target)
         rows = await target.writing()
         stack.push_async_callback(rows.close)
         if await _pair(source, target):
@@ -75,6 +76,15 @@ async def migrate(plan: Plan) -> Moved:
         )
         await _run(move)
     return moved
+
+
+def _refuse_without_keys(source: End, target: End) -> None:
+    """Blobs of encrypted domains are verified unsealed, and sealed anew with the same data key: both need it."""
+    if source.storage.keys.encrypted and target.storage.keys.provider is None:
+        raise CannotMove(
+            "domains of the source are encrypted, and the target's configuration has no key provider; "
+            "give it the [encryption] of the source"
+        )
 
 
 async def _pair(source: End, target: End) -> bool:

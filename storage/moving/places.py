@@ -72,7 +72,9 @@ async def _rows(settings: StorageSettings, *, writes: bool) -> Writing:
         return SqliteRows(settings.path, writes=writes)
     from storage.moving.postgresql import PostgresRows  # noqa: PLC0415 - an extra
 
-    return await PostgresRows.open(settings.catalogue, writes=writes)
+    # A lock of the session keeps others out: it is to be that of the database, not of a pooler.
+    url = settings.postgresql.notices or settings.catalogue
+    return await PostgresRows.open(url, writes=writes)
 
 
 @asynccontextmanager

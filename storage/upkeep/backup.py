@@ -27,6 +27,7 @@ from storage.catalogue import blobs, leases
 from storage.errors import BlobUnreadable, CannotBackUp, StorageUnavailable
 from storage.records import DomainId, Instant, Sha256
 from storage.upkeep import snapshots
+from storage.upkeep.carried import objection, open_stored, stored_size
 from storage.upkeep.snapshots import CATALOGUE, MANIFEST, Folder, Manifest, Row
 
 LEASE_S: Final = 120  # how long a backup that died keeps gc waiting
@@ -155,11 +156,12 @@ def _link_all(
     for row in page:
         target = folder.blob(row)
         with suppress(FileNotFoundError):
-            if target.stat().st_size == row.size:
+            if target.stat().st_size == stored_size(storage.blobs, row):
                 continue  # from an earlier backup
             target.unlink()
         source = None if wish.copy else storage.blobs.path(row.domain, row.sha256, original=True)
-        if source is None or not _link(source, target, row.size):
+        size = stored_size(storage.blobs, row)
+        if source is None or not _link(source, target, size):
             left.append(row)
             continue
         saved.linked += 1
@@ -181,7 +183,7 @@ def _link(source: Path, target: Path, size: int) -> bool:
 async def _copy(storage: Storage, folder: Folder, row: Row) -> str | None:
     """Copies a blob, verified on the way; why not, if it cannot be had whole."""
     try:
-        opened = await storage.blobs.open(row.domain, row.sha256, original=True)
+        opened = await open_stored(storage.blobs, row.domain, row.sha256)
     except FileNotFoundError:
         return "is missing"
     except BlobUnreadable as problem:
@@ -193,8 +195,9 @@ async def _copy(storage: Storage, folder: Folder, row: Row) -> str | None:
                 digest = await _pour(opened, file)
             except BlobUnreadable as problem:
                 return f"cannot be read: {problem.reason}"
-        if digest != row.sha256:
-            return f"holds bytes with the digest {digest}"
+        wrong = await asyncio.to_thread(objection, storage.blobs, row, temporary, digest)
+        if wrong is not None:
+            return wrong
         await asyncio.to_thread(_put, temporary, folder.blob(row))
     finally:
         opened.close()

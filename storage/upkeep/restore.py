@@ -19,6 +19,7 @@ from storage import Storage
 from storage.errors import BackupUnusable, CannotBackUp, StorageUnavailable
 from storage.settings import StorageSettings
 from storage.upkeep import snapshots
+from storage.upkeep.carried import bring_back, seals, unverifiable
 from storage.upkeep.scrub import dangling_rows
 from storage.upkeep.snapshots import CATALOGUE, Folder, Row
 
@@ -135,6 +136,9 @@ async def _fill(
             restored.blobs += 1
             restored.size_bytes += row.size
         wanted.progressed(len(page))
+    for domain in storage.keys.encrypted:
+        if (why := await unverifiable(storage, domain)) is not None:
+            restored.faults.append(why)
     async for what in dangling_rows(storage):
         restored.faults.append(what)
 
@@ -146,6 +150,9 @@ async def _copy(storage: Storage, folder: Folder, row: Row) -> None:
     except OSError as problem:
         raise BackupUnusable(f"{path}: {problem.strerror}") from problem
     with file:
+        if seals(storage.blobs, row.domain):
+            await bring_back(storage.blobs, row, path, file)
+            return
         async with storage.blobs.create(row.domain) as incoming:
             while piece := await asyncio.to_thread(_read, file, path):
                 await incoming.write(piece)

@@ -16,8 +16,9 @@ from storage import Storage
 from storage.blobs import OpenBlob
 from storage.catalogue import Transaction, blobs, domains, holders
 from storage.catalogue.holders import Holder, Source
-from storage.errors import BlobUnreadable
+from storage.errors import BlobCorrupt, BlobUnreadable
 from storage.records import Blob, Domain, DomainId, Instant, Sha256
+from storage.upkeep.carried import unverifiable
 
 PAGE: Final = 500
 VERSIONS: Final = 2_000  # looked at in one query
@@ -83,6 +84,10 @@ async def scrub(storage: Storage, plan: Scrub) -> AsyncIterator[Fault]:
     for domain in await storage.catalogue.scan(domains.all_of):
         if domain.name < first:
             continue
+        why = await unverifiable(storage, domain.id)
+        if why is not None:
+            yield Fault(domain=domain.name, what=why)
+            continue
         async for damage in _damages(storage, domain, plan, after if domain.name == first else ""):
             yield Fault(domain=domain.name, what=_sentence(damage), damage=damage)
         async for what in _dangling(storage, domain):
@@ -147,17 +152,23 @@ async def _compare(storage: Storage, domain: Domain, blob: Blob, plan: Scrub) ->
         opened = await storage.blobs.open(domain.id, blob.sha256, original=True)
     except FileNotFoundError:
         return "is missing"
-    except BlobUnreadable as problem:
-        return f"cannot be read: {problem.reason}"
+    except (BlobUnreadable, BlobCorrupt) as problem:
+        return _refused(problem)
     try:
         if opened.size != blob.size:
             return f"has {opened.size} bytes instead of {blob.size}"
         found = await _digest(opened, plan)
-    except BlobUnreadable as problem:
-        return f"cannot be read: {problem.reason}"
+    except (BlobUnreadable, BlobCorrupt) as problem:
+        return _refused(problem)
     finally:
         opened.close()
     return None if found == blob.sha256 else f"holds bytes with the digest {found}"
+
+
+def _refused(problem: BlobUnreadable | BlobCorrupt) -> str:
+    if isinstance(problem, BlobUnreadable):
+        return f"cannot be read: {problem.reason}"
+    return f"cannot be unsealed: {problem}"
 
 
 async def _digest(opened: OpenBlob, plan: Scrub) -> str:

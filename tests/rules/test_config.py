@@ -75,6 +75,22 @@ def error_of(folder: Path, text: str, environ: dict[str, str] | None = None) -> 
             "storage.catalogue: expected a URL like postgresql://user@host/database",
         ),
         (
+            '[encryption]\nprovider = "vault"',
+            'encryption.provider: expected "none", "keyring", "environment" or "aws-kms", found "vault"',
+        ),
+        (
+            '[encryption]\nprovider = "keyring"',
+            "encryption.keyring: expected the path of a file, for the provider is a keyring",
+        ),
+        (
+            '[encryption]\ndefault_key = "team"',
+            "encryption.default_key: expected [encryption] provider to say where this key is",
+        ),
+        (
+            '[[domains]]\nname = "acme"\nencryption_key = "a key"',
+            "domains[0].encryption_key: expected at most 1,011 characters without white space",
+        ),
+        (
             '[storage]\nblobs = "s3:/bucket"',
             "storage.blobs: expected a URL like s3://bucket/prefix or file:///folder",
         ),

@@ -15,7 +15,8 @@ from proxy.api.call import (
 from proxy.api.codec import timestamp
 from proxy.api.operations.tags import check_tags, with_request_tags
 from proxy.api.paging import read_token, scope_of, write_token
-from proxy.errors import Conflict, NotFound, QuotaExceeded
+from proxy.errors import BadKey, Conflict, NotFound, QuotaExceeded
+from proxy.flows.encryption import Account, NewKey, insert_domain, key_for
 from proxy.rules import names
 from proxy.rules.names import AccountId, DomainName
 from proxy.web.admission import Needs
@@ -23,6 +24,7 @@ from storage.catalogue import Transaction, domains, repositories, tags
 from storage.catalogue.events import Change, record
 from storage.catalogue.identity import new_id
 from storage.catalogue.tags import Taggable, Tagged
+from storage.errors import UnknownKey
 from storage.records import Domain, DomainId
 
 MAX_DOMAINS: Final = 100  # of an account
@@ -80,7 +82,9 @@ async def create_domain(call: Call, r: Values) -> Values:
         )
     if given:
         await authorise(call, _tagging, r)
-    made = await call.depot.catalogue.write(_create, call, r, given)
+    key = await _new_key(call, r)
+    made = await call.depot.catalogue.write(_create, call, r, given, key)
+    call.depot.keys.learn(made.id, key.data_key)
     return {"domain": await description(call, made)}
 
 
@@ -88,7 +92,20 @@ def _tagging(call: Call, r: Values) -> list[Needs]:
     return with_request_tags(on_domain("TagResource")(call, r), r)
 
 
-async def _create(tx: Transaction, call: Call, r: Values, given: dict[str, str]) -> Domain:
+async def _new_key(call: Call, r: Values) -> NewKey:
+    account = Account(
+        id=call.server.account, region=call.server.region, default_key=call.server.default_key
+    )
+    id, wanted = DomainId(new_id(call.now)), r.get("encryptionKey", "")
+    try:
+        return await key_for(call.depot.keys, account, id, wanted, now=call.now)
+    except UnknownKey as problem:
+        raise BadKey(f"encryptionKey: {problem}") from problem
+
+
+async def _create(
+    tx: Transaction, call: Call, r: Values, given: dict[str, str], key: NewKey
+) -> Domain:
     name, owner = r["domain"], call.server.account
     if await domains.find(tx, name) is not None:
         raise Conflict(
@@ -102,14 +119,7 @@ async def _create(tx: Transaction, call: Call, r: Values, given: dict[str, str])
             kind="domain",
             name=name,
         )
-    inserted = await domains.insert(
-        tx,
-        id=new_id(call.now),
-        name=name,
-        owner=owner,
-        encryption_key=r.get("encryptionKey", ""),
-        now=call.now,
-    )
+    inserted = await insert_domain(tx, name, owner, key, now=call.now)
     made = await domains.find(tx, name)
     if not inserted or made is None:
         raise Conflict(f"Domain already exists. Domain name: {name}", kind="domain", name=name)

@@ -29,6 +29,7 @@ from storage.catalogue import Query, Value
 from storage.catalogue.changes import Changes
 from storage.catalogue.rows import as_kind, migrations, positional, refuse_newer, statements
 from storage.errors import READ_ONLY, StorageUnavailable, StoreReadOnly, Vanished
+from storage.sealing import Documents
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -49,8 +50,9 @@ _Outcome = tuple[object, BaseException | None]
 class SqliteTransaction:
     """A `Transaction` whose methods never suspend."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, documents: Documents) -> None:
         self._connection = connection
+        self.documents = documents
 
     async def one(self, kind: type[T], sql: str, *values: Value) -> T | None:
         """The first row."""
@@ -130,6 +132,7 @@ class SqliteCatalogue:
             raise StorageUnavailable(
                 f"SQLite {sqlite3.sqlite_version} is too old: 3.37 or newer is needed"
             )
+        self.documents = Documents()
         self._path = path
         self._durable = durable
         self._lock = os.open(path.with_name("catalogue.lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -232,7 +235,7 @@ class SqliteCatalogue:
         try:
             connection.execute("BEGIN")
             try:
-                work = query(SqliteTransaction(connection), *values, **named)
+                work = query(SqliteTransaction(connection, self.documents), *values, **named)
                 return drive(cast("Coroutine[Any, Any, R]", work))
             finally:
                 connection.execute("COMMIT")
@@ -317,7 +320,7 @@ class SqliteCatalogue:
     def _write_one(self, connection: sqlite3.Connection, write: _Write) -> _Outcome:
         connection.execute("SAVEPOINT one_write")
         try:
-            result = write.run(SqliteTransaction(connection))
+            result = write.run(SqliteTransaction(connection, self.documents))
         except sqlite3.OperationalError:
             raise  # the disk or the file: fails the whole group
         except Exception as problem:
@@ -361,13 +364,12 @@ class SqliteCatalogue:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._changes.begin()
         try:
-            connection = self._connect()
-            try:
+            with closing(self._connect()) as connection:
                 database, known = sqlite_utils.Database(connection), _known_migrations()
                 refuse_newer(migration.name for migration in known.applied(database))
+                with database.atomic():  # by itself it makes the table and its index one by one
+                    known.ensure_migrations_table(database)
                 known.apply(database)
-            finally:
-                connection.close()
         finally:
             self._changes.end()
             fcntl.flock(self._lock, fcntl.LOCK_UN)
