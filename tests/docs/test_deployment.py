@@ -16,7 +16,7 @@ from proxy import observe
 from proxy.config import Config, load
 from proxy.serving import DRAIN_S
 from proxy.web import probes
-from storage.catalogue.engines.postgresql import CONNECTIONS
+from storage.settings import PostgresSettings
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs/examples"
@@ -116,7 +116,7 @@ def test_pods_are_asked_where_the_server_answers_and_stop_as_it_drains(
     scaled = manifests["HorizontalPodAutoscaler"]["spec"]
     assert scaled["scaleTargetRef"]["name"] == manifests["Deployment"]["metadata"]["name"]
     assert (
-        f"at most {CONNECTIONS + 1} connections"
+        f"at most {PostgresSettings().connections + 1} connections"
         in (EXAMPLES / "kubernetes/entrepot.yaml").read_text()
     )
 
