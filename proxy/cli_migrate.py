@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import time
 from collections.abc import Coroutine
@@ -191,15 +192,26 @@ def migrate(
 
 def _told(bar: _Bar, work: Coroutine[Any, Any, Any]) -> Any:
     """What the work gives; what it refuses ends the command with one line and 1, a store that is away with 2."""
+    code, sentence = 1, "interrupted"
     try:
-        return asyncio.run(work)
+        return asyncio.run(_until_terminated(work))
     except StorageError as problem:
-        bar.end()
-        click.echo(str(problem), err=True)
-        click.echo("nothing is lost: run it again to go on, or with --abandon to give up", err=True)
-        sys.exit(1 if isinstance(problem, CannotMove) else 2)
+        code, sentence = (1 if isinstance(problem, CannotMove) else 2), str(problem)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        pass
     finally:
         bar.end()
+    click.echo(sentence, err=True)
+    click.echo("nothing is lost: run it again to go on, or with --abandon to give up", err=True)
+    sys.exit(code)
+
+
+async def _until_terminated(work: Coroutine[Any, Any, Any]) -> Any:
+    """As Ctrl-C does, SIGTERM lets the work give back what it holds."""
+    task = asyncio.current_task()
+    assert task is not None, "asyncio.run makes one"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
 
 
 def _report(moved: Moved, to: Path | None) -> None:

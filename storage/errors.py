@@ -25,9 +25,9 @@ from typing import Final
 READ_ONLY: Final = (
     "entrepot read-only: "  # begins what the triggers of a moving store say; its state follows
 )
-HELD: Final = "held"
-HELD_S: Final = 10  # when to ask a store again that is held
-MOVED_S: Final = 60
+GONE: Final = frozenset({"moved", "filling", "abandoned"})
+GONE_S: Final = 60  # when to ask again whoever serves in the place of a store that has gone
+HELD_S: Final = 10  # and one that is held
 
 
 class StorageError(Exception):
@@ -72,16 +72,17 @@ class StoreReadOnly(StorageUnavailable):
     """A change was refused by the database itself, for the store is on its way to another place, or gone there."""
 
     def __init__(self, state: str) -> None:
-        if state == HELD:
-            sentence = (
-                "the store is moving to another place and takes no changes for a moment; ask again"
-            )
-        else:
+        gone = state in GONE  # else it is held, or was not yet when the change began
+        if gone:
             sentence = (
                 "the store has moved to another place, and what is left here takes no changes any more; "
                 "ask the server that has taken over"
             )
-        super().__init__(sentence, retry_after_s=HELD_S if state == HELD else MOVED_S)
+        else:
+            sentence = (
+                "the store is moving to another place and takes no changes for a moment; ask again"
+            )
+        super().__init__(sentence, retry_after_s=GONE_S if gone else HELD_S)
 
 
 class StoreUnfinished(StorageUnavailable):

@@ -108,6 +108,7 @@ class Load:
     server: Entrepot
     publisher: Publisher
     threads: int = 3
+    first: int = 0  # number of the versions
     refused: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     _ended: threading.Event = field(default_factory=threading.Event)
@@ -126,7 +127,7 @@ class Load:
                 thread.join()
 
     def _publish(self, thread: int) -> None:
-        number = 0
+        number = self.first
         while not self._ended.is_set():
             number += 1
             file = wheel(f"load-{thread}", f"{number}", files={"padding.bin": bytes(10_000)})

@@ -26,22 +26,36 @@ _FUNCTION: Final = f"""
             IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
             RETURN NEW;
         END IF;
-        RAISE EXCEPTION '{READ_ONLY}%', TG_ARGV[0] USING ERRCODE = 'ENT01';
-    END $guard$"""
+        RAISE EXCEPTION '{READ_ONLY}%',
+            coalesce((SELECT state FROM moving), 'held') USING ERRCODE = 'ENT01';
+    END $guard$"""  # noqa: S608 - constants of this module and of storage.errors
 
 
 async def put(tx: Transaction, *, before: State, after: State, postgresql: bool) -> None:
     """Brings the triggers of all tables in line with a state; part of the transaction that writes the mark."""
-    if postgresql and after is not State.OPEN:
+    if postgresql:
+        await _put_postgresql(tx, before=before, after=after)
+        return
+    for table in guarded():
+        for statement in sqlite_dropped(table):
+            await tx.run(statement)
+        for statement in sqlite_raised(table, after) if after is not State.OPEN else ():
+            await tx.run(statement)
+
+
+async def _put_postgresql(tx: Transaction, *, before: State, after: State) -> None:
+    """Its triggers read the state where it stands, and are never dropped: that would lock readers out."""
+    if before is State.OPEN:
         await tx.run(_FUNCTION)
     for table in guarded():
-        # Taking a trigger away keeps readers waiting, so what is not there is not touched.
-        if before is not State.OPEN:
-            for statement in (_postgresql_dropped if postgresql else sqlite_dropped)(table):
-                await tx.run(statement)
-        if after is not State.OPEN:
-            for statement in (_postgresql_raised if postgresql else sqlite_raised)(table, after):
-                await tx.run(statement)
+        if before is State.OPEN and after is not State.OPEN:
+            await tx.run(
+                f"CREATE OR REPLACE TRIGGER {NAME} BEFORE INSERT OR UPDATE OR DELETE ON {table.name} "
+                f"FOR EACH ROW EXECUTE FUNCTION {NAME}()"
+            )
+            await tx.run(f"ALTER TABLE {table.name} ENABLE TRIGGER {NAME}")
+        if before is not State.OPEN and after is State.OPEN:
+            await tx.run(f"ALTER TABLE {table.name} DISABLE TRIGGER {NAME}")
 
 
 def sqlite_dropped(table: Table) -> Iterator[str]:
@@ -57,14 +71,3 @@ def sqlite_raised(table: Table, state: State) -> Iterator[str]:
             f"CREATE TRIGGER {NAME}_{table.name}_{event.lower()} BEFORE {event} ON {table.name} "
             f"BEGIN SELECT RAISE(ABORT, '{READ_ONLY}{state}'); END"
         )
-
-
-def _postgresql_dropped(table: Table) -> Iterator[str]:
-    yield f"DROP TRIGGER IF EXISTS {NAME} ON {table.name}"
-
-
-def _postgresql_raised(table: Table, state: State) -> Iterator[str]:
-    yield (
-        f"CREATE TRIGGER {NAME} BEFORE INSERT OR UPDATE OR DELETE ON {table.name} "
-        f"FOR EACH ROW EXECUTE FUNCTION {NAME}('{state}')"
-    )

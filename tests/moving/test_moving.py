@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from archives import form, wheel
 from aws import client
-from keep import Publisher, blob, digest, kill, rot, rows
+from keep import ROOT, Publisher, blob, digest, kill, rot, rows
 from movers import Load, Move, document, pages, started
 from postgres import Postgres
 from s3 import SeaweedFS
@@ -153,7 +154,17 @@ def test_nothing_that_was_acknowledged_is_lost(move: Move) -> None:
             assert publisher.lost(successor) == []
             publisher.server = successor
             publisher.publish("kit", "1000")
+            server.stop()
+            load = Load(successor, publisher, first=1_000)
+            with load.going_on():
+                done = move.run(back=True)
+                assert done.code == 0, done.out + done.err
+            assert (load.unread, {status for status, _, _ in load.refused}) == ([], {503})
+            assert publisher.lost(successor) == []
     assert move.after.check() == (0, "")
+    assert move.before.check() == (0, "")
+    with started(move.before) as server:
+        assert publisher.lost(server) == []
 
 
 def test_a_move_that_is_killed_again_and_again_goes_on_where_it_was(move: Move) -> None:
@@ -211,6 +222,38 @@ def test_a_move_that_is_killed_while_the_source_is_held_can_go_on_or_be_given_up
         assert server.get("/d/acme/pypi/team/simple/kit/").body.count(b"kit-5-") == (
             2 if ends == "abandoned" else 0
         )
+
+
+def test_a_move_that_is_terminated_gives_the_source_back_and_one_on_a_terminal_draws_a_bar(
+    move: Move,
+) -> None:
+    with started(move.before) as server:
+        publisher = Publisher.of(server)
+        publisher.publish("kit", "1", padding=3_000_000)
+        process = move.begin()
+        deadline = time.monotonic() + 60
+        while rows(server, MARK) != [("held",)]:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+        if process.returncode:  # else it had ended before it heard
+            assert (process.returncode, rows(server, MARK)) == (1, [])
+            assert "interrupted" in said
+            publisher.publish("kit", "2")
+        ours, theirs = pty.openpty()
+        shown = subprocess.Popen(move.line(), cwd=ROOT, stderr=theirs, stdout=subprocess.DEVNULL)
+        os.close(theirs)
+        screen = b""
+        with suppress(OSError):  # EIO: nobody holds the other end any more
+            while piece := os.read(ours, 4096):
+                screen += piece
+        os.close(ours)
+        assert shown.wait(60) == 0, screen
+    if process.returncode:
+        assert b"\r" in screen and b"blobs [########################] 100%" in screen
+    with started(move.after) as server:
+        assert publisher.lost(server) == []
 
 
 def test_a_source_that_lacks_a_blob_is_not_switched(move: Move) -> None:

@@ -1,0 +1,108 @@
+"""The balancer of the examples, a real nginx, before two servers on PostgreSQL and S3."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from archives import form, wheel
+from fleets import Fleet
+from servers import Entrepot, clean_environment, free_port
+
+EXAMPLE = Path(__file__).parents[2] / "docs/examples/compose/balancer.conf"
+MAIN = """
+worker_processes 1;
+daemon off;
+{user}
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    include {folder}/balancer.conf;
+}}
+"""
+
+
+@pytest.fixture
+def balancer(fleet: Fleet, tmp_path: Path) -> Iterator[Entrepot]:
+    """Nginx with the example's own text but for names and ports, to be asked like a server."""
+    found = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+    if found is None:
+        pytest.skip("nginx is not installed")
+    port, text = free_port(), EXAMPLE.read_text()
+    for old, new in {
+        "entrepot-1:8080": f"127.0.0.1:{fleet.first.port}",
+        "entrepot-2:8080": f"127.0.0.1:{fleet.second.port}",
+        "listen 8080;": f"listen 127.0.0.1:{port};",
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "balancer.conf").write_text(text)
+    user = "user root;" if tmp_path.owner() == "root" else ""
+    (tmp_path / "nginx.conf").write_text(MAIN.format(folder=tmp_path, user=user))
+    with (tmp_path / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(
+            [found, "-p", tmp_path, "-c", tmp_path / "nginx.conf"], stderr=stderr
+        )
+    deadline = time.monotonic() + 20
+    while True:
+        assert process.poll() is None, (tmp_path / "stderr").read_text()
+        assert time.monotonic() < deadline
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    yield Entrepot(folder=fleet.first.folder, port=port)
+    process.terminate()
+    process.wait(20)
+
+
+@pytest.mark.parametrize("fleet", ["s3"], indirect=True)
+def test_a_server_that_is_replaced_is_not_noticed_behind_the_balancer(
+    fleet: Fleet, balancer: Entrepot, tmp_path: Path
+) -> None:
+    token = fleet.first.token("arn:aws:iam::111122223333:user/u", scope="publish")
+    headers = {"Authorization": f"Bearer {token}"}
+
+    def publish(version: str) -> int:
+        kind, body = form(*wheel("our-kit", version))
+        return balancer.post("/d/acme/pypi/team/", body, Content_Type=kind, **headers).status
+
+    def page() -> int:
+        return balancer.get("/d/acme/pypi/team/simple/our-kit/", **headers).status
+
+    assert [publish("1.0"), page()] == [200, 200]
+    for number, server in enumerate(fleet):
+        assert server.stop(signal.SIGTERM) == 0
+        assert {page() for _ in range(10)} == {200}
+        assert publish(f"1.{number + 1}") == 200
+        server.start()
+    with urllib.request.urlopen(f"{balancer.url}/readyz", timeout=10) as ready:
+        assert ready.status == 200
+    index = f"http://aws:{token}@127.0.0.1:{balancer.port}/d/acme/pypi/team/simple/"
+    line = [sys.executable, "-m", "pip", "install", "--no-cache-dir", "--no-deps"]
+    done = subprocess.run(
+        [*line, "--target", tmp_path / "site", "--index-url", index, "our-kit==1.2"],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site/our_kit.py").read_text() == "VERSION = '1.2'\n"
