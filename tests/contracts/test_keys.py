@@ -226,6 +226,12 @@ async def test_a_domain_whose_key_is_missing_is_refused_and_others_are_not(
         await again.close()
 
 
+async def test_nothing_is_stored_for_a_domain_of_which_nothing_is_known(storage: Storage) -> None:
+    with pytest.raises(KeyMissing, match=OTHER):
+        async with storage.blobs.create(OTHER):
+            raise AssertionError("it might be encrypted")
+
+
 async def test_the_metadata_of_revisions_is_sealed(
     storage: Storage, settings: StorageSettings
 ) -> None:
