@@ -76,7 +76,7 @@ external_connection = "public:npmjs"
 PUBLISHER = "arn:aws:iam::111122223333:user/soak"
 IDLE_S = 60.0  # the longest that an idle connection says nothing; servers close them after 75 s
 PUBLISHED = 40  # names that are published, each in ever new versions
-CACHES = ("entrepot_pages_bytes", "entrepot_indexes_bytes", "entrepot_finished_bytes")
+CACHES = tuple(f"entrepot_{name}_bytes" for name in ("pages", "indexes", "finished", "stored"))
 FAULTY = {502, 503, 504}  # what a cold request may get while the registry fails
 # What may grow between the second quarter and the end: noise of the allocator, not a leak.
 GROWTH = 0.10
@@ -580,10 +580,22 @@ async def load(soak: Soak, connections: int, seconds: float, pid: int) -> list[S
         while time.monotonic() - started < seconds:
             await asyncio.sleep(pause)
             samples.append(await sample(soak, pid, started))
+            if len(samples) % 10 == 0:
+                tell_progress(samples[-1])
         soak.ending = True
     for client in [*clients, *busy, *publishers]:
         client.close()
     return samples
+
+
+def tell_progress(now: Sample) -> None:
+    """A line while it runs: who waits for an hour wants to see where it goes."""
+    print(
+        f"{now.at_s:6.0f} s: rss {now.rss / MIB:.1f} MiB, caches {now.caches / MIB:.1f} MiB, "
+        f"{now.descriptors} files, {now.threads} threads, {now.tasks} tasks",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 async def settle(soak: Soak, pid: int, before: Sample) -> Sample:

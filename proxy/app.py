@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import time
@@ -16,6 +17,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from proxy import interpreter
 from proxy.api.call import Server
 from proxy.api.dispatch import PREFIX, ControlPlane
 from proxy.auth.principals import AccessKey, Configured, Principals
@@ -46,7 +48,10 @@ from proxy.web.guard import STATE as GUARD
 from proxy.web.guard import Bounds, Guard
 from proxy.web.rates import rates_of
 from storage import Storage, open_storage
+from storage.errors import StoreReadOnly
 from storage.settings import StorageSettings
+
+log = logging.getLogger("entrepot")
 
 SCRATCH_AGE_S: Final = 86_400
 OWN_FILES: Final = 128  # the catalogue's connections, listening sockets, libraries
@@ -162,8 +167,11 @@ async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator
     account = account_of(config)
     try:
         await storage.blobs.sweep()
-        for domain in config.domains:
-            await declare(storage, domain, account, now=adapters.clock())
+        try:
+            for domain in config.domains:
+                await declare(storage, domain, account, now=adapters.clock())
+        except StoreReadOnly as problem:  # it moves, or has moved: what is here is served
+            log.warning("store.read_only", extra={"reason": str(problem)})
         async with UpstreamClient(limits_of(config)) as upstream, Background() as background:
             yield Depot(
                 storage=storage,
@@ -181,9 +189,9 @@ async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator
                 background=background,
                 downloads=Downloads(background),
                 places=Places(storage.catalogue),
-                indexes=IndexCache(config.cache.pages_bytes // 2),
+                indexes=IndexCache(config.cache.pages_bytes * 3 // 8),
                 pages=PageCache(config.cache.pages_bytes // 4),
-                stored=StoredAssets(storage.catalogue),
+                stored=StoredAssets(storage.catalogue, config.cache.pages_bytes // 8),
                 clock=adapters.clock,
                 process=str(uuid.uuid4()),
             )
@@ -192,7 +200,11 @@ async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator
 
 
 def create_app(config: Config, adapters: Adapters = REAL) -> ASGIApp:
-    """The ASGI application; its lifespan opens and closes the depot."""
+    """The ASGI application; its lifespan opens and closes the depot.
+
+    Raises:
+        BadPair: the certificate or its key cannot be used.
+    """
     control_plane = ControlPlane(
         Server(
             account=config.server.account,
@@ -205,6 +217,7 @@ def create_app(config: Config, adapters: Adapters = REAL) -> ASGIApp:
 
     guard = guard_of(config)
     data_plane.rates = control_plane.rates = guard.rates
+    pair = tls.pair_of(config.server.tls_cert, config.server.tls_key)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, object]]:
@@ -216,11 +229,12 @@ def create_app(config: Config, adapters: Adapters = REAL) -> ASGIApp:
             data_plane.finished = finished
             depot.background.start(probes.keep_telling(depot), name="tell")
             guard.start()
-            async with tls.renewing(config.server.tls_cert, config.server.tls_key):
+            async with tls.renewing(pair):
                 yield {
                     protocol.STATE: finished,
                     protocol.CATALOGUE: depot.catalogue,
                     GUARD: guard,
+                    tls.STATE: pair,
                 }
             guard.stop()
             probes.tell(depot)
@@ -244,4 +258,6 @@ def create_app_from_environment() -> ASGIApp:
     """The application of a worker process: its parent has put the configuration into a file."""
     config = from_environment(Path(os.environ[WORKER_CONFIG]).read_text(encoding="utf-8"))
     configure(config.log.format, config.log.level)
-    return create_app(config)
+    app = create_app(config)
+    interpreter.settle()
+    return app

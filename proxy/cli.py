@@ -12,6 +12,7 @@ from proxy.auth import admin_key
 from proxy.cli_access import credential, token
 from proxy.cli_config import config_option, load_config
 from proxy.cli_keys import keys
+from proxy.cli_migrate import migrate
 from proxy.cli_packages import explain, yank
 from proxy.cli_upkeep import backup, check, gc, restore
 from proxy.config import (
@@ -23,7 +24,8 @@ from proxy.config import (
     with_credential,
 )
 from storage import open_storage
-from storage.catalogue import domains
+from storage.catalogue import domains, marks
+from storage.catalogue.marks import State
 from storage.errors import StorageError
 
 
@@ -44,7 +46,7 @@ def main() -> None:
     """entrepot: a self-hosted package repository proxy."""
 
 
-for command in (token, credential, keys, explain, yank, check, gc, backup, restore):
+for command in (token, credential, keys, explain, yank, check, gc, backup, restore, migrate):
     main.add_command(command)
 
 
@@ -85,12 +87,15 @@ async def _try_storage(config: Config) -> None:
     """Opens the store once, so that what cannot be used is told in one line and not by every worker."""
     storage = await open_storage(storage_settings(config))
     try:
+        mark = await storage.catalogue.read(marks.find)
         for domain in config.domains:
             name = domain.encryption_key or config.encryption.default_key
             if name and await storage.catalogue.read(domains.find, domain.name) is None:
                 await storage.keys.find(name)  # the domain is about to be made
     finally:
         await storage.close()
+    if mark is not None and mark.state is not State.OPEN:
+        click.echo(f"this store takes no changes: it is {mark.state}, to {mark.place}", err=True)
 
 
 def _with_administrator(config: Config) -> Config:

@@ -7,7 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -18,7 +18,7 @@ from proxy.config import Config, storage_settings
 from proxy.flows.depot import system_clock
 from storage import Storage, open_storage, upkeep
 from storage.catalogue import domains, leases
-from storage.errors import BackupUnusable, CannotBackUp
+from storage.errors import BackupUnusable, CannotBackUp, StoreReadOnly
 from storage.records import Instant
 from storage.upkeep.backup import Saved, Wish, back_up
 from storage.upkeep.restore import Restored, Wanted
@@ -165,7 +165,9 @@ class _Place:
             await self._note()
 
     async def _note(self) -> None:
-        if self._reached:
+        if not self._reached:
+            return
+        with suppress(StoreReadOnly):  # a store that moves is checked, but not from the middle on
             until = Instant(system_clock() + PLACE_S * SECOND)
             await self._catalogue.note(
                 leases.put, PLACE, owner=self._owner, until=until, note=self._reached

@@ -19,7 +19,7 @@ from proxy.config_tree import Auth, Config, Credential, External, Secret, Storag
 from proxy.config_words import complaint, fields_of, is_scalar, mismatch, type_at
 from proxy.errors import Invalid
 from proxy.rules.permissions import Kind, Policy, read_policy
-from storage.settings import KeySettings, S3Settings, StorageSettings
+from storage.settings import KeySettings, PostgresSettings, S3Settings, StorageSettings
 
 __all__ = [
     "CONNECTIONS",
@@ -91,7 +91,7 @@ def load(
 
 def storage_settings(config: Config) -> StorageSettings:
     """What storage wants to be told."""
-    section, s3 = config.storage, config.storage.s3
+    section, s3, postgresql = config.storage, config.storage.s3, config.storage.postgresql
     return StorageSettings(
         path=Path(section.path),
         catalogue=section.catalogue or None,
@@ -109,6 +109,12 @@ def storage_settings(config: Config) -> StorageSettings:
             keyring=Path(config.encryption.keyring),
             kms_endpoint=config.encryption.kms.endpoint.rstrip("/"),
             kms_region=config.encryption.kms.region,
+        ),
+        postgresql=PostgresSettings(
+            pooling=postgresql.pooling,
+            notices=postgresql.notices,
+            connections=postgresql.connections,
+            believe_s=postgresql.believe_s,
         ),
     )
 

@@ -97,6 +97,12 @@ def _storage(config: Config) -> Iterator[Complaint]:
     scheme = config.storage.catalogue.partition("://")[0]
     if config.storage.catalogue and scheme not in {"postgresql", "postgres"}:
         yield "storage.catalogue", "expected a URL like postgresql://user@host/database"
+    notices = config.storage.postgresql.notices
+    if notices and notices.partition("://")[0] not in {"postgresql", "postgres"}:
+        yield (
+            "storage.postgresql.notices",
+            "expected a URL like postgresql://user@host/database, past the pooler",
+        )
     if config.storage.blobs and not _BLOBS.fullmatch(config.storage.blobs):
         yield "storage.blobs", "expected a URL like s3://bucket/prefix or file:///folder"
     if config.storage.s3.endpoint and not _is_base(config.storage.s3.endpoint):

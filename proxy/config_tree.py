@@ -73,6 +73,15 @@ class S3Section(_Section, frozen=True, kw_only=True):
     redirect_bytes: Annotated[int, Meta(ge=0)] = 0  # from this size on, signed URLs; 0: never
 
 
+class PostgresSection(_Section, frozen=True, kw_only=True):
+    """How a catalogue in PostgreSQL is used."""
+
+    pooling: Literal["session", "transaction"] = "session"  # of a pooler in between
+    notices: str = ""  # a URL past that pooler, to hear of the writes of other servers
+    connections: Annotated[int, Meta(ge=1, le=1000)] = 10  # of each process, at most
+    believe_s: Annotated[int, Meta(ge=0, le=300)] = 0  # how long memory is believed in an outage
+
+
 class StorageSection(_Section, frozen=True, kw_only=True):
     """Where it keeps things."""
 
@@ -80,6 +89,7 @@ class StorageSection(_Section, frozen=True, kw_only=True):
     catalogue: str = ""  # a URL like postgresql://…; empty: SQLite in `path`
     blobs: str = ""  # s3://bucket/prefix or file:///folder; empty: files in `path`
     s3: S3Section = S3Section()
+    postgresql: PostgresSection = PostgresSection()
 
 
 class KmsSection(_Section, frozen=True, kw_only=True):
@@ -146,7 +156,7 @@ class Cache(_Section, frozen=True, kw_only=True):
 
     pages_bytes: Annotated[int, Meta(ge=0)] = (
         256 * MIB
-    )  # half for parsed indexes, a quarter each for rendered pages and finished answers
+    )  # 3/8 for parsed indexes, 1/4 each for rendered pages and finished answers, 1/8 for stored assets
 
 
 class Publish(_Section, frozen=True, kw_only=True):

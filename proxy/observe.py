@@ -69,6 +69,9 @@ PAGES_BYTES: Final = Gauge(
 INDEXES_BYTES: Final = Gauge(
     "entrepot_indexes_bytes", "Upstream indexes held in memory.", multiprocess_mode="livesum"
 )
+STORED_BYTES: Final = Gauge(
+    "entrepot_stored_bytes", "Places of stored assets held in memory.", multiprocess_mode="livesum"
+)
 FINISHED_BYTES: Final = Gauge(
     "entrepot_finished_bytes", "Finished answers held in memory.", multiprocess_mode="livesum"
 )

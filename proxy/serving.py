@@ -14,12 +14,15 @@ from typing import Any, Final
 
 import uvicorn
 
+from proxy import interpreter
 from proxy.app import WORKER_CONFIG, create_app
 from proxy.config import Config, to_environment
 from proxy.observe import SHARED_METRICS
 from proxy.web import tls
 
 DRAIN_S: Final = 30
+HTTP: Final = "proxy.web.protocol:FastProtocol"
+HTTPS: Final = "proxy.web.handshake:Handshake"
 MAX_FILES: Final = 65_536  # open at once; as many as the system allows up to this
 
 
@@ -33,7 +36,7 @@ def serve(config: Config) -> None:
     options: dict[str, Any] = {
         "host": config.server.host,
         "port": config.server.port,
-        "http": "proxy.web.protocol:FastProtocol",
+        "http": HTTPS if config.server.tls_cert else HTTP,
         "access_log": False,
         "server_header": False,
         "log_level": "warning",
@@ -42,13 +45,12 @@ def serve(config: Config) -> None:
         "timeout_graceful_shutdown": DRAIN_S,
     }
     if config.server.tls_cert:
-        cert, key = config.server.tls_cert, config.server.tls_key
-        tls.load(cert, key)
-        options |= {"ssl_certfile": cert, "ssl_keyfile": key, "ssl_context_factory": tls.listening}
+        tls.load(config.server.tls_cert, config.server.tls_key)
     if config.server.workers > 1:
         _serve_with_workers(config, options)
         return
     server = _Server(uvicorn.Config(create_app(config), **options))
+    interpreter.settle()
     uvloop_run(server)
     if not server.started:
         raise SystemExit(1)

@@ -15,9 +15,9 @@ from urllib.parse import unquote, urlsplit
 from storage.blobs import BlobStore
 from storage.blobs.files import FileBlobStore
 from storage.blobs.sealed import SealedBlobStore
-from storage.catalogue import Catalogue
+from storage.catalogue import Catalogue, marks
 from storage.catalogue.engines.sqlite import SqliteCatalogue
-from storage.errors import StorageUnavailable
+from storage.errors import StorageUnavailable, StoreUnfinished
 from storage.keys import DomainKeys
 from storage.keys.environment import Environment
 from storage.keys.keyring import Keyring
@@ -45,11 +45,12 @@ class Storage:
             await asyncio.to_thread(self.keys.provider.close)
 
 
-async def open_storage(settings: StorageSettings) -> Storage:
+async def open_storage(settings: StorageSettings, *, unfinished: bool = False) -> Storage:
     """The catalogue and the blob store of these settings, brought up to date.
 
     Raises:
         StorageUnavailable: one of them cannot be opened.
+        StoreUnfinished: a move has not completed it, and `unfinished` does not say that this is known.
     """
     try:
         settings.path.mkdir(parents=True, exist_ok=True)
@@ -62,6 +63,8 @@ async def open_storage(settings: StorageSettings) -> Storage:
         await blobs.close()
         raise
     try:
+        if not unfinished:
+            await _refuse_unfinished(catalogue)
         keys = DomainKeys(catalogue, await asyncio.to_thread(_open_keys, settings.keys))
         catalogue.documents = keys.documents
         if await keys.preload() or keys.provider is not None:
@@ -70,6 +73,12 @@ async def open_storage(settings: StorageSettings) -> Storage:
         await Storage(catalogue=catalogue, blobs=blobs).close()
         raise
     return Storage(catalogue=catalogue, blobs=blobs, keys=keys)
+
+
+async def _refuse_unfinished(catalogue: Catalogue) -> None:
+    mark = await catalogue.read(marks.find)
+    if mark is not None and mark.state in marks.UNUSABLE:
+        raise StoreUnfinished(mark.state, mark.place)
 
 
 def _open_keys(settings: KeySettings) -> Provider | None:
@@ -119,4 +128,6 @@ async def _open_catalogue(settings: StorageSettings) -> Catalogue:
         raise StorageUnavailable(
             "a catalogue in PostgreSQL needs the extra: pip install 'entrepot[postgres]'"
         ) from problem
-    return await PostgresCatalogue.open(settings.catalogue, durable=settings.durable)
+    return await PostgresCatalogue.open(
+        settings.catalogue, settings.postgresql, durable=settings.durable
+    )

@@ -4,11 +4,14 @@
     ├── StorageUnavailable   the catalogue or the blob store cannot be asked now; trying again may help
     │   ├── BlobUnreadable   the disk does not give the bytes of one blob
     │   ├── KeyMissing       an encrypted domain cannot be read, for its key is not to be had
-    │   └── SchemaTooNew     a newer entrepot has written the catalogue; this one must not touch it
+    │   ├── SchemaTooNew     a newer entrepot has written the catalogue; this one must not touch it
+    │   ├── StoreReadOnly    the store moves, or has moved, to another place: it takes no changes
+    │   └── StoreUnfinished  the store is the target of a move that is not complete: nobody may use it
     ├── Vanished             what a change refers to has been deleted by somebody else meanwhile
     ├── BlobCorrupt          bytes do not have the digest or the size that was announced for them
     ├── UnknownKey           no key of this name can be used to encrypt a domain
     ├── CannotBackUp         a backup, or a restore, is refused for what it was asked
+    ├── CannotMove           a move is refused for what it was asked, or for what it found
     └── BackupUnusable       a backup is incomplete, or its bytes are not those that were saved
 
 Absence is not an error: queries return `None` or an empty list, and `BlobStore.open` of what is
@@ -16,6 +19,15 @@ not there raises the built-in `FileNotFoundError`.
 """
 
 from __future__ import annotations
+
+from typing import Final
+
+READ_ONLY: Final = (
+    "entrepot read-only: "  # begins what the triggers of a moving store say; its state follows
+)
+HELD: Final = "held"
+HELD_S: Final = 10  # when to ask a store again that is held
+MOVED_S: Final = 60
 
 
 class StorageError(Exception):
@@ -56,6 +68,33 @@ class SchemaTooNew(StorageUnavailable):
         )
 
 
+class StoreReadOnly(StorageUnavailable):
+    """A change was refused by the database itself, for the store is on its way to another place, or gone there."""
+
+    def __init__(self, state: str) -> None:
+        if state == HELD:
+            sentence = (
+                "the store is moving to another place and takes no changes for a moment; ask again"
+            )
+        else:
+            sentence = (
+                "the store has moved to another place, and what is left here takes no changes any more; "
+                "ask the server that has taken over"
+            )
+        super().__init__(sentence, retry_after_s=HELD_S if state == HELD else MOVED_S)
+
+
+class StoreUnfinished(StorageUnavailable):
+    """The store is the target of a move that was not completed, or was given up."""
+
+    def __init__(self, state: str, place: str) -> None:
+        what = "being filled from" if state == "filling" else "a copy, given up since, of"
+        super().__init__(
+            f"this store is {what} {place}, and nobody may use it; "
+            "run entrepot migrate until it says that the store has moved (docs/operating.md)"
+        )
+
+
 class Vanished(StorageError):
     """What a change refers to, a repository for example, has been deleted since it was looked up."""
 
@@ -73,6 +112,10 @@ class UnknownKey(StorageError):
 
 class CannotBackUp(StorageError):
     """What was asked of a backup or of a restore cannot be done."""
+
+
+class CannotMove(StorageError):
+    """A store cannot be moved as it was asked, or was not moved as it should have been."""
 
 
 class BackupUnusable(StorageError):

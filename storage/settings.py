@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,18 @@ class KeySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresSettings:
+    """How a catalogue in PostgreSQL is used."""
+
+    pooling: Literal["session", "transaction"] = (
+        "session"  # of a pooler in between, if there is one
+    )
+    notices: str = field(default="", repr=False)  # a URL past the pooler; it may hold a password
+    connections: int = 10  # of each process, at most
+    believe_s: int = 0  # how long what is in memory is believed while PostgreSQL is not heard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StorageSettings:
     """Where the catalogue and the blobs live."""
 
@@ -37,4 +50,5 @@ class StorageSettings:
     blobs: str | None = None  # s3://bucket/prefix or file:///folder; None: files in `path`
     s3: S3Settings = field(default_factory=S3Settings)
     keys: KeySettings = field(default_factory=KeySettings)
+    postgresql: PostgresSettings = field(default_factory=PostgresSettings)
     durable: bool = True  # a committed write survives a power cut; False only for throw-away stores

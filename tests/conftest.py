@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import aws
 import pytest
+from fleets import Balanced
 from postgres import Postgres
 from s3 import SeaweedFS
 from servers import CONFIG, Entrepot, free_port
@@ -18,6 +20,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=False,
         help="every case of the suites that otherwise run a sample (faults, hostile input, rights)",
     )
+    parser.addoption(
+        "--fleet",
+        type=int,
+        default=0,
+        metavar="N",
+        help="suites of clients run against N servers behind a balancer, on PostgreSQL and S3",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test marked `fleet` runs against one embedded server, and against two behind a balancer."""
+    if "behind" not in metafunc.fixturenames:
+        return
+    number = metafunc.config.getoption("--fleet")
+    if number:
+        metafunc.parametrize("behind", [number], indirect=True)
+    elif metafunc.definition.get_closest_marker("fleet"):
+        metafunc.parametrize("behind", [0, 2], indirect=True, ids=["embedded", "fleet"])
+
+
+@pytest.fixture
+def behind(request: pytest.FixtureRequest) -> int:
+    """How many servers stand behind a balancer; 0: one alone, with the embedded default's storage."""
+    return getattr(request, "param", 0)
 
 
 @pytest.fixture(scope="session")
@@ -72,10 +98,28 @@ def registry() -> Iterator[Registry]:
 
 
 @pytest.fixture
-def start(tmp_path: Path, registry: Registry) -> Iterator[Callable[..., Entrepot]]:
+def start(
+    tmp_path: Path,
+    registry: Registry,
+    behind: int,
+    postgres: Callable[[], Postgres],
+    s3: Callable[[], SeaweedFS],
+) -> Iterator[Callable[..., Entrepot]]:
     started: list[Entrepot] = []
 
-    def launch(**settings: object) -> Entrepot:
+    def fleet(**settings: Any) -> Entrepot:
+        values = {"workers": 1, "anonymous": "read", "fresh_s": 300} | settings
+        catalogue = postgres().database()
+        server = Balanced.of(
+            tmp_path, registry, count=behind, s3=s3(), catalogue=catalogue, **values
+        )
+        started.append(server)
+        server.start()
+        return server
+
+    def launch(**settings: Any) -> Entrepot:
+        if behind:
+            return fleet(**settings)
         server = Entrepot(folder=tmp_path, port=free_port())
         values = {"workers": 1, "anonymous": "read", "fresh_s": 300, "upstream": registry.url}
         values |= {"port": server.port, "path": tmp_path / "data"} | settings

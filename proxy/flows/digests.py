@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from contextlib import suppress
 from typing import BinaryIO, Final
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from proxy.flows import inspect
 from proxy.flows.depot import Depot
 from storage.catalogue import blobs
+from storage.errors import StoreReadOnly
 from storage.records import Asset, Blob, DomainId
 
 SHOWN: Final = ("md5", "sha1", "sha256", "sha512")
@@ -36,7 +38,8 @@ async def _completed(depot: Depot, domain: DomainId, blob: Blob, lacking: list[s
     with await depot.stored_file(domain, blob.sha256) as file:
         found = await asyncio.to_thread(_computed, file, lacking)
     whole = msgspec.structs.replace(blob, digests={**blob.digests, **found})
-    await depot.catalogue.note(blobs.know, domain, whole)
+    with suppress(StoreReadOnly):  # while the store moves they are computed again
+        await depot.catalogue.note(blobs.know, domain, whole)
     return whole
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -32,6 +33,7 @@ from proxy.upstream.client import FileGone
 from storage.catalogue import Transaction, packages, revisions, versions
 from storage.catalogue.events import Change
 from storage.catalogue.versions import Retention
+from storage.errors import StoreReadOnly
 from storage.records import (
     Asset,
     Blob,
@@ -184,7 +186,8 @@ async def open_asset(depot: Depot, wanted: Wanted, *, principal: str) -> Stored 
     located = await locate_asset(depot, wanted)
     if isinstance(located, HeldBy) and located.holding.stored:
         if located.retain_in:
-            await _retain_held(depot, wanted, located, principal)
+            with suppress(StoreReadOnly):  # while it moves, who may read still reads
+                await _retain_held(depot, wanted, located, principal)
         else:
             depot.stored.keep(key, stamp, generation, located.asset)
         return Stored(asset=located.asset)

@@ -18,7 +18,7 @@ from proxy.flows.look import look
 from proxy.flows.places import Place
 from proxy.rules.origins import Reach, Unknown, first_controls, refuse_publish, refuse_reachable
 from proxy.rules.resolution import Walk
-from storage.blobs import IncomingBlob
+from storage.blobs.small import SmallBlob, small_blob
 from storage.catalogue import (
     Transaction,
     blobs,
@@ -115,13 +115,15 @@ async def _holds(tx: Transaction, repository: RepositoryId, ref: PackageRef, key
 
 async def _reach(depot: Depot, place: Place, ref: PackageRef) -> Reach:
     """What upstream repositories hold and their connections list for the name."""
-    view = await look(depot, place, ref)
+    view = await look(depot, place, ref, passing=True)
     key_of = depot.formats[ref.format].version_key
     found: dict[str, str] = {}
     public: str | None = None
-    for repository, held in (await depot.catalogue.scan(_held_upstream, view.walk, ref)).items():
-        for row in held:
-            found.setdefault(row.version_key, f"the repository {repository}")
+    if await depot.catalogue.read(_is_known_upstream, view.walk, ref):
+        held = await depot.catalogue.scan(_held_upstream, view.walk, ref)
+        for repository, rows in held.items():
+            for row in rows:
+                found.setdefault(row.version_key, f"the repository {repository}")
     for name, answer in view.consulted.items():
         via = depot.connections[name]
         index = await indexes.load(depot, place.domain.id, via, ref, answer.state)
@@ -131,6 +133,16 @@ async def _reach(depot: Depot, place: Place, ref: PackageRef) -> Reach:
                 found.setdefault(key_of(version), name)
     unknown = next((str(problem) for problem in view.failed.values()), None)
     return Reach(versions=found, public=public, unknown=unknown)
+
+
+async def _is_known_upstream(tx: Transaction, walk: Walk, ref: PackageRef) -> bool:
+    """Whether it is worth a thread to look for versions: the name of most that is published is new."""
+    for stop in walk.stops:
+        if stop.repository != walk.requested and (
+            await packages.find(tx, stop.repository.id, ref) is not None
+        ):
+            return True
+    return False
 
 
 async def _held_upstream(
@@ -143,9 +155,7 @@ async def _held_upstream(
     }
 
 
-async def host(
-    depot: Depot, hosting: Hosting, incoming: IncomingBlob, *, principal: str
-) -> Pointer:
+async def host(depot: Depot, hosting: Hosting, incoming: SmallBlob, *, principal: str) -> Pointer:
     """Commits the bytes, then writes every row of what was published in one transaction, all or nothing.
 
     Raises:
@@ -156,7 +166,7 @@ async def host(
     async with AsyncExitStack() as opened:
         documents = []
         for kind, content in hosting.documents:
-            document = await opened.enter_async_context(depot.blobs.create(domain))
+            document = await opened.enter_async_context(small_blob(depot.blobs, domain))
             await document.write(content)
             documents.append((kind, document))
         for _ in range(ADOPT_TRIES):
@@ -191,16 +201,16 @@ async def _write(  # noqa: PLR0917 - a query's arguments
             return None
     # Taking the name first lets a second publisher wait, and then see what the first did.
     await packages.raise_generation(tx, change.domain, ref)
-    controls = await _controls(tx, place.repository.id, ref)
-    _refuse(place, ref, controls)
-    unrestricted = place.surroundings.groups.allows_everything(ref)
-    package = await packages.ensure(
-        tx,
-        place.repository.id,
-        ref,
-        controls=first_controls(OriginType.INTERNAL, unrestricted=unrestricted),
-        now=change.now,
-    )
+    known = await packages.find(tx, place.repository.id, ref)
+    _refuse(place, ref, None if known is None else known.controls)
+    if known is not None:
+        package = known.id
+    else:
+        unrestricted = place.surroundings.groups.allows_everything(ref)
+        controls = first_controls(OriginType.INTERNAL, unrestricted=unrestricted)
+        package = await packages.ensure(
+            tx, place.repository.id, ref, controls=controls, now=change.now
+        )
     key = depot.formats[ref.format].version_key(hosting.version)
     present = await pointers.find(tx, package, key)
     content: Content | None = None
@@ -230,7 +240,7 @@ async def _write(  # noqa: PLR0917 - a query's arguments
         pointer=pointer,
         event="version.published",
     )
-    await pointers.put(tx, change, move)
+    await pointers.put_over(tx, change, move, present)  # the generation is raised already
     for kind, document in documents:
         await sidecars.insert(tx, change.domain, blob.sha256, kind, document.sha256)
     for tag, version in hosting.tags.items():

@@ -12,6 +12,7 @@ from proxy.flows.depot import Depot
 from proxy.flows.downloads import Download
 from proxy.format import Connection
 from storage.blobs import IncomingBlob, PartialBlob
+from storage.blobs.small import SmallBlob, small_blob
 from storage.catalogue import blobs, leases, sidecars
 from storage.errors import StorageUnavailable
 from storage.records import Asset, Blob, DomainId, Instant, PackageFormat, Sha256
@@ -168,7 +169,7 @@ def _verify(via: Connection, asset: Asset, blob: Blob) -> None:
             raise UpstreamCorrupt(via.name, reason)
 
 
-async def store(depot: Depot, domain: DomainId, incoming: IncomingBlob) -> Blob:
+async def store(depot: Depot, domain: DomainId, incoming: IncomingBlob | SmallBlob) -> Blob:
     """Commits bytes, then writes their row; waits while gc deletes the same bytes.
 
     A power cut may forget the row, and gc finds the bytes; what is durable and refers to it makes it so.
@@ -187,7 +188,7 @@ async def store(depot: Depot, domain: DomainId, incoming: IncomingBlob) -> Blob:
 
 async def store_bytes(depot: Depot, domain: DomainId, content: bytes) -> Blob:
     """Keeps a small document."""
-    async with depot.blobs.create(domain) as incoming:
+    async with small_blob(depot.blobs, domain) as incoming:
         await incoming.write(content)
         return await store(depot, domain, incoming)
 

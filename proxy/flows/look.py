@@ -83,8 +83,11 @@ class View:
         return reasons[0] if reasons else None
 
 
-async def look(depot: Depot, place: Place, ref: PackageRef) -> View:
-    """Asks every connection on the walk, at once, as far as rules ask for it."""
+async def look(depot: Depot, place: Place, ref: PackageRef, *, passing: bool = False) -> View:
+    """Asks every connection on the walk, at once, as far as rules ask for it.
+
+    `passing`: as `indexes.consult` has it.
+    """
     walk = await walk_of(depot, place, ref)
     consulted: dict[str, Consulted] = {}
     failed: dict[str, Failed] = {}
@@ -93,7 +96,7 @@ async def look(depot: Depot, place: Place, ref: PackageRef) -> View:
     async def ask(name: str) -> None:
         try:
             consulted[name] = await indexes.consult(
-                depot, place.domain.id, depot.connections[name], ref
+                depot, place.domain.id, depot.connections[name], ref, passing=passing
             )
         except Failed as problem:
             failed[name] = problem

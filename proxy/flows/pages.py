@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -19,6 +18,7 @@ from proxy.flows.depot import Depot
 from proxy.flows.index import offered
 from proxy.flows.look import View, look
 from proxy.flows.places import Place, Surroundings
+from proxy.flows.recent import Recent
 from proxy.format import OfferedIndex, Rendered
 from storage.catalogue import packages
 from storage.catalogue.packages import Generation
@@ -66,28 +66,20 @@ class PageCache:
     """The pages that were asked for last, bounded by their bytes."""
 
     def __init__(self, limit_bytes: int) -> None:
-        self.limit_bytes = limit_bytes
-        self.held_bytes = 0
-        self._held: OrderedDict[Key, _Kept] = OrderedDict()
+        self._held: Recent[Key, _Kept] = Recent(limit_bytes)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes in memory."""
+        return self._held.held_bytes
 
     def get(self, key: Key) -> _Kept | None:
         """What is kept under a key."""
-        kept = self._held.get(key)
-        if kept is not None:
-            self._held.move_to_end(key)
-        return kept
+        return self._held.get(key)
 
     def put(self, key: Key, kept: _Kept) -> None:
-        """Keeps a page, and lets go of those that were not asked for longest."""
-        old = self._held.pop(key, None)
-        self.held_bytes -= old.page.size if old else 0
-        if kept.page.size > self.limit_bytes:
-            return
-        self._held[key] = kept
-        self.held_bytes += kept.page.size
-        while self.held_bytes > self.limit_bytes:
-            _, dropped = self._held.popitem(last=False)
-            self.held_bytes -= dropped.page.size
+        """Keeps a page."""
+        self._held.put(key, kept, kept.page.size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,12 +159,13 @@ async def _make(
 
 def packed(document: Rendered, media_type: str) -> Page:
     """A document with its validator, compressed once. Takes a while for large ones: call it in a thread."""
-    digest = hashlib.sha256(media_type.encode() + document.body).hexdigest()
+    digest = hashlib.sha256(media_type.encode())
+    digest.update(document.body)
     large = len(document.body) >= GZIP_FROM
     return Page(
         media_type=media_type,
         body=document.body,
         gzipped=igzip.compress(document.body, GZIP_LEVEL) if large else None,
-        etag=digest[:32],
+        etag=digest.hexdigest()[:32],
         modified=document.modified,
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+from proxy.flows.recent import Recent
 from storage.catalogue import Catalogue, packages
 from storage.catalogue.packages import Generation
 from storage.records import Asset, DomainId, PackageRef, RepositoryId
 
-MAX_ENTRIES: Final = 20_000  # about half a kilobyte each
+OVERHEAD: Final = 1_024  # bytes that an entry costs besides its texts (measured)
+DIGEST: Final = 96  # bytes that a digest costs besides its hex
 
 Key = tuple[RepositoryId, PackageRef, str, str]
 """Repository, package, version as asked, asset."""
@@ -26,9 +27,14 @@ class _Entry:
 class StoredAssets:
     """What was asked for last; an unchanged stamp costs nothing, a changed one a look at the generation."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, limit_bytes: int) -> None:
         self._catalogue = catalogue
-        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
+        self._entries: Recent[Key, _Entry] = Recent(limit_bytes)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes in memory."""
+        return self._entries.held_bytes
 
     async def find(self, domain: DomainId, key: Key) -> Asset | None:
         """The asset, if it is known to be held and stored as of now."""
@@ -39,16 +45,17 @@ class StoredAssets:
         if stamp != entry.stamp:
             generation = await self._catalogue.read(packages.generation, domain, key[1])
             if generation != entry.generation:
-                self._entries.pop(key, None)
+                self._entries.drop(key)
                 return None
-            self._entries[key] = _Entry(stamp, generation, entry.asset)
-        self._entries.move_to_end(key)
+            self._put(key, _Entry(stamp, generation, entry.asset))
         return entry.asset
 
     def keep(self, key: Key, stamp: int, generation: Generation, asset: Asset) -> None:
         """Remembers an asset; stamp and generation were read before it was found."""
         # What only an index or an ingest needs is left out.
         small = Asset(name=asset.name, digests=asset.digests, size=asset.size)
-        self._entries[key] = _Entry(stamp, generation, small)
-        if len(self._entries) > MAX_ENTRIES:
-            self._entries.popitem(last=False)
+        self._put(key, _Entry(stamp, generation, small))
+
+    def _put(self, key: Key, entry: _Entry) -> None:
+        digests = sum(len(hex_) + DIGEST for hex_ in entry.asset.digests.values())
+        self._entries.put(key, entry, OVERHEAD + digests + len(key[2]) + 2 * len(key[3]))

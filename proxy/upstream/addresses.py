@@ -43,6 +43,11 @@ def is_trusted(via: Connection, url: URL) -> bool:
     return any(place == _place(URL(trusted)) for trusted in (via.url, *(via.file_origins or ())))
 
 
+def is_same_origin(one: URL, other: URL) -> bool:
+    """Whether two URLs lie on one origin: scheme, host and port."""
+    return _place(one) == _place(other)
+
+
 def _place(url: URL) -> tuple[str, str | None, int | None]:
     """An origin, however it is written: case and a default port make no difference."""
     return url.scheme, url.host.lower() if url.host else None, url.port

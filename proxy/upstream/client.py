@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import random
 import ssl
@@ -22,6 +23,7 @@ from proxy.observe import UPSTREAM
 from proxy.upstream.addresses import PublicResolver, is_trusted, refusal
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.proxies import Proxies
+from proxy.upstream.redirects import REDIRECTS, Sent, redirected
 
 log = logging.getLogger("entrepot.upstream")
 
@@ -243,29 +245,32 @@ class UpstreamClient:
     async def _follow(
         self, via: Connection, url: URL, headers: dict[str, str], body: bytes | None
     ) -> aiohttp.ClientResponse:
+        sent = Sent(url=url, headers=headers, body=body)
         for _ in range(MAX_HOPS):
-            why = refusal(via, url)
+            why = refusal(via, sent.url)
             if why is not None:
                 raise UpstreamCorrupt(via.name, why)
-            session = self._trusted if is_trusted(via, url) else self._public
-            method = "GET" if body is None else "POST"
+            session = self._trusted if is_trusted(via, sent.url) else self._public
             answer = await session.request(
-                method,
-                url,
-                headers=headers,
-                data=body,
+                "GET" if sent.body is None else "POST",
+                sent.url,
+                headers=sent.headers,
+                data=sent.body,
                 allow_redirects=False,
-                proxy=self._proxies.of(url),
+                proxy=self._proxies.of(sent.url),
             )
             location = answer.headers.get("Location")
-            if answer.status not in {301, 302, 303, 307, 308} or not location:
+            if answer.status not in REDIRECTS or not location:
                 return answer
             answer.release()
-            url = url.join(_address(via, location))
+            onward = redirected(sent, answer.status, sent.url.join(_address(via, location)))
+            if onward is None:
+                raise UpstreamCorrupt(via.name, "it redirects what was posted to another origin")
+            sent = onward
         raise UpstreamCorrupt(via.name, f"it redirected more than {MAX_HOPS} times")
 
     async def _read_index(self, via: Connection, answer: aiohttp.ClientResponse) -> UpstreamAnswer:
-        body = bytearray()
+        body = io.BytesIO()  # it hands over what it holds; a bytearray would be copied, on the loop
         coding = answer.headers.get("Content-Encoding", "identity").lower()
         if coding != "identity" and coding not in CODINGS:
             raise UpstreamCorrupt(via.name, f"it answered in the unknown content coding {coding}")
@@ -273,11 +278,11 @@ class UpstreamClient:
         try:
             async for piece in answer.content.iter_chunked(PIECE):
                 if unpack is None:
-                    body += piece
+                    body.write(piece)
                 else:
-                    room = self._limits.index_bytes - len(body) + 1
-                    body += await asyncio.to_thread(unpack.decompress, piece, room)
-                if len(body) > self._limits.index_bytes:
+                    room = self._limits.index_bytes - body.tell() + 1
+                    body.write(await asyncio.to_thread(unpack.decompress, piece, room))
+                if body.tell() > self._limits.index_bytes:
                     reason = f"its answer is larger than {self._limits.index_bytes} bytes"
                     raise UpstreamCorrupt(via.name, reason)
         except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError) as problem:
@@ -290,7 +295,7 @@ class UpstreamClient:
         return UpstreamAnswer(
             url=str(answer.url),
             media_type=answer.content_type.lower(),
-            body=bytes(body),
+            body=body.getvalue(),
             etag=answer.headers.get("ETag"),
             last_modified=answer.headers.get("Last-Modified"),
             serial=int(serial) if serial.isascii() and serial.isdigit() else None,

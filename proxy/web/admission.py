@@ -172,14 +172,17 @@ class Admission:
         policies: Policies,
         request: Request,
     ) -> Verdict:
+        context = Context()
+        if _conditional(policies):
+            facts = self._facts(caller, needs, request)
+            context = Context(
+                values=facts | await self._resource_tags(needs, surroundings, policies)
+            )
         question = Question(
             principal=caller.principal,
             action=needs.service + needs.action,
             resource=needs.resource,
-            context=Context(
-                values=self._facts(caller, needs, request)
-                | await self._resource_tags(needs, surroundings, policies)
-            ),
+            context=context,
         )
         verdict = decide(question, policies)
         if caller.principal == ANONYMOUS and not verdict.forbidden:

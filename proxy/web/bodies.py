@@ -19,8 +19,10 @@ from multipart import (
 from starlette.requests import ClientDisconnect, Request
 
 from proxy.errors import CodingUnsupported, Invalid, TooLarge
+from storage.blobs.small import ROOM
 from storage.errors import StorageUnavailable
 
+HELD: Final = 256 << 10  # bytes of a body in memory
 MAX_PARTS: Final = 10_000
 MAX_FIELDS_BYTES: Final = 16 << 20  # of all parts but files: a long description is in one of them
 
@@ -78,8 +80,8 @@ async def parts(request: Request) -> AsyncIterator[Part | bytes]:
 
 
 @asynccontextmanager
-async def spooled(request: Request, folder: Path, at_most: int) -> AsyncIterator[Path]:
-    """The body in a file, which is removed afterwards.
+async def spooled(request: Request, folder: Path, at_most: int) -> AsyncIterator[Path | bytes]:
+    """The body: in memory if it is small, or else in a file, which is removed afterwards.
 
     Raises:
         TooLarge: it is longer than `at_most` bytes.
@@ -87,10 +89,32 @@ async def spooled(request: Request, folder: Path, at_most: int) -> AsyncIterator
         StorageUnavailable: it cannot be kept.
     """
     refuse_coding(request)
+    pieces = request.stream()
+    taken = ROOM.take(HELD)
+    held = bytearray()
+    try:
+        async for piece in pieces:
+            held += piece
+            if len(held) > HELD or not taken:
+                break
+        else:
+            if len(held) > at_most:
+                raise TooLarge(f"the body is larger than {at_most} bytes")
+            yield bytes(held)
+            return
+    finally:
+        if taken:
+            ROOM.give(HELD)
+    async with _in_file(_chain(bytes(held), pieces), folder, at_most) as path:
+        yield path
+
+
+@asynccontextmanager
+async def _in_file(pieces: AsyncIterator[bytes], folder: Path, at_most: int) -> AsyncIterator[Path]:
     try:
         async with aiofiles.tempfile.NamedTemporaryFile("wb", dir=folder, prefix="body-") as file:
             size = 0
-            async for piece in request.stream():
+            async for piece in pieces:
                 size += len(piece)
                 if size > at_most:
                     raise TooLarge(f"the body is larger than {at_most} bytes")
@@ -99,6 +123,13 @@ async def spooled(request: Request, folder: Path, at_most: int) -> AsyncIterator
             yield Path(str(file.name))
     except OSError as problem:  # of the file: full, read-only, damaged
         raise StorageUnavailable(f"the body cannot be kept: {problem.strerror}") from problem
+
+
+async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """These bytes, then those."""
+    yield first
+    async for piece in rest:
+        yield piece
 
 
 async def drain(request: Request, at_most: int = 64 << 20) -> None:

@@ -26,6 +26,7 @@ from proxy.web.heads import asked, has_same
 from proxy.web.rates import Rates
 from proxy.web.sending import send_answer
 from proxy.web.traces import new_request_id, served
+from proxy.web.turns import turn_to_begin
 from storage.catalogue.tags import Taggable
 from storage.errors import StorageError
 from storage.records import PackageRef
@@ -57,6 +58,7 @@ class DataPlane:
         request = Request(scope, receive)
         request_id = new_request_id()
         started = time.perf_counter()
+        await turn_to_begin()
         stamp = self.depot.catalogue.stamp()
         try:
             label, response = await self._answer(request)

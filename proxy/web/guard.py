@@ -78,14 +78,15 @@ class Guard:
         self._open.add(connection)
         key = key_of(address)
         self._by_address[key] += 1
-        if len(self._open) > self.bounds.connections + SPARE:
+        in_all = len(self._open) - self.bounds.connections
+        of_address = self._by_address[key] - self.bounds.connections_per_address
+        if of_address > 0 and address in self.trusted:
+            of_address = 0
+        if max(in_all, of_address) > SPARE:
             return "flood"
-        if len(self._open) > self.bounds.connections:
+        if in_all > 0:
             return "connections"
-        if self._by_address[key] <= self.bounds.connections_per_address or address in self.trusted:
-            return None
-        beyond = self._by_address[key] - self.bounds.connections_per_address
-        return "address" if beyond <= SPARE else "flood"
+        return "address" if of_address > 0 else None
 
     def leave(self, connection: Connection, address: str) -> None:
         """Counts a connection no more."""

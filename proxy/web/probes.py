@@ -22,6 +22,7 @@ def tell(depot: Depot) -> None:
     """Brings the metrics of this process up to date."""
     observe.PAGES_BYTES.set(depot.pages.held_bytes)
     observe.INDEXES_BYTES.set(depot.indexes.held_bytes)
+    observe.STORED_BYTES.set(depot.stored.held_bytes)
     observe.DOWNLOADS.set(len(depot.downloads))
     observe.TASKS.set(len(asyncio.all_tasks()))
     observe.LOST_LINES.set(logs.lost_lines())

@@ -1,7 +1,6 @@
 """TLS of the server itself: one certificate, taken anew when its files change.
 
-A listening socket keeps its context for good. So that context only hands each handshake on to the present
-one, and a pair of files that does not fit never reaches a client.
+Each new connection gets the present pair; a pair of files that does not fit never reaches a client.
 """
 
 from __future__ import annotations
@@ -13,10 +12,11 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 log = logging.getLogger("entrepot.tls")
 
+STATE: Final = "tls"  # under which the application's lifespan hands the pair to connections
 CHECK_S: Final = 2.0  # at most so late a new certificate is noticed
 NO_PASSWORD: Final = ""  # without it OpenSSL would ask at the terminal
 
@@ -26,16 +26,13 @@ class BadPair(Exception):
 
 
 @dataclass(slots=True)
-class _Live:
-    """What new connections get."""
+class Pair:
+    """The certificate and the key that new connections get."""
 
     cert: str
     key: str
     context: ssl.SSLContext
     stamp: tuple[int, ...]
-
-
-_live: dict[tuple[str, str], _Live] = {}  # of this process: one entry
 
 
 def load(cert: str, key: str) -> ssl.SSLContext:
@@ -61,28 +58,25 @@ def load(cert: str, key: str) -> ssl.SSLContext:
     return context
 
 
-def listening(config: Any, _default: object) -> ssl.SSLContext:
-    """The listening socket's context, from `ssl_certfile` and `ssl_keyfile`: uvicorn's `ssl_context_factory`."""
-    cert, key = str(config.ssl_certfile), str(config.ssl_keyfile)
+def pair_of(cert: str, key: str) -> Pair | None:
+    """What is served to begin with; without TLS None.
+
+    Raises:
+        BadPair: it cannot be used.
+    """
+    if not cert:
+        return None
     stamp = _stamp(cert, key)
-    context = load(cert, key)
-    _live[cert, key] = _Live(cert=cert, key=key, context=load(cert, key), stamp=stamp)
-
-    def present(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        connection.context = _live[cert, key].context
-
-    context.sni_callback = present
-    return context
+    return Pair(cert=cert, key=key, context=load(cert, key), stamp=stamp)
 
 
 @contextlib.asynccontextmanager
-async def renewing(cert: str, key: str, every_s: float = CHECK_S) -> AsyncIterator[None]:
-    """While it lasts, a changed pair is taken; without TLS it does nothing."""
-    live = _live.get((cert, key))
-    if live is None:
+async def renewing(pair: Pair | None, every_s: float = CHECK_S) -> AsyncIterator[None]:
+    """While it lasts, the pair is another one as soon as its files have changed."""
+    if pair is None:
         yield
         return
-    task = asyncio.create_task(_renew(live, every_s))
+    task = asyncio.create_task(_renew(pair, every_s))
     try:
         yield
     finally:
@@ -91,19 +85,19 @@ async def renewing(cert: str, key: str, every_s: float = CHECK_S) -> AsyncIterat
             await task
 
 
-async def _renew(live: _Live, every_s: float) -> None:
+async def _renew(pair: Pair, every_s: float) -> None:
     while True:
         await asyncio.sleep(every_s)
-        stamp = await asyncio.to_thread(_stamp, live.cert, live.key)
-        if stamp == live.stamp:
+        stamp = await asyncio.to_thread(_stamp, pair.cert, pair.key)
+        if stamp == pair.stamp:
             continue
-        live.stamp = stamp  # a pair that is wrong is told of once, not every few seconds
+        pair.stamp = stamp  # a pair that is wrong is told of once, not every few seconds
         try:
-            live.context = await asyncio.to_thread(load, live.cert, live.key)
+            pair.context = await asyncio.to_thread(load, pair.cert, pair.key)
         except BadPair as problem:
             log.error("tls.kept", extra={"reason": str(problem)})  # noqa: TRY400 - the sentence says it
         else:
-            log.info("tls.renewed", extra={"certificate": live.cert})
+            log.info("tls.renewed", extra={"certificate": pair.cert})
 
 
 def _stamp(*paths: str) -> tuple[int, ...]:

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from proxy.web.turns import turn_to_send
+
 EXTENSION: Final = "http.response.zerocopysend"
 BLOCK: Final = 1 << 20  # bytes of one call, so that the others on the loop get their turn
 LOOK_S: Final = 1.0  # how soon it is noticed that the connection has been cut
@@ -68,6 +70,7 @@ class ZeroCopyCycle(RequestResponseCycle):
         try:
             end = offset + count
             while offset < end:
+                await turn_to_send()
                 try:
                     sent = await _send_block(target, source, offset, min(BLOCK, end - offset))
                 except BlockingIOError:
@@ -76,7 +79,6 @@ class ZeroCopyCycle(RequestResponseCycle):
                 if not sent:
                     raise EOFError("the file is shorter than it was")
                 offset += sent
-                await asyncio.sleep(0)
         except OSError:
             transport.abort()
             raise

@@ -91,6 +91,11 @@ class IncomingFile(Spool):
         if self._store.durable:
             self._store.sync_folders(target)
 
+    def put(self, target: Path, content: bytes) -> None:
+        """All there is, durable, then visible; in a thread."""
+        _write_whole(self.descriptor, content)
+        self._link(target)
+
     def _put_over(self, target: Path) -> None:
         """Lets the name mean this file; whoever reads the other one goes on."""
         again = self.path.with_name(f"{self.place}-again")
@@ -99,6 +104,12 @@ class IncomingFile(Spool):
             again.replace(target)  # leaves both names if they are one file
         finally:
             again.unlink(missing_ok=True)
+
+
+def _write_whole(descriptor: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def _sync_and_close(descriptor: int) -> None:
@@ -140,6 +151,53 @@ class FileBlobStore:
             yield incoming
         finally:
             incoming.discard()
+
+    async def put(self, domain: DomainId, blob: Blob, content: bytes) -> None:
+        """Small bytes, which have this digest: durable, then visible, in one thread."""
+        target = self.path_of(domain, blob.sha256)
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self.threads, self._put, domain, target, content)
+        except OSError as problem:
+            raise unavailable(problem) from problem
+
+    def _put(self, domain: DomainId, target: Path, content: bytes) -> None:
+        nameless = self.spools.nameless()
+        if nameless is not None:
+            try:
+                if self._name(nameless, target, content):
+                    return
+            finally:
+                os.close(nameless)
+        # There is such a blob, or a file cannot be without a name here.
+        incoming = IncomingFile(self, domain, frozenset())
+        try:
+            incoming.put(target, content)
+        finally:
+            incoming.discard()
+
+    def _name(self, nameless: int, target: Path, content: bytes) -> bool:
+        """Gives bytes their name, durably; False if something has it."""
+        _write_whole(nameless, content)
+        if self.durable:
+            os.fsync(nameless)
+        named = f"/proc/self/fd/{nameless}"
+        try:
+            # The argument makes it the call that follows the link in /proc.
+            os.link(named, target, src_dir_fd=nameless, follow_symlinks=True)
+        except FileExistsError:
+            return False
+        except FileNotFoundError:  # the folder is missing, or /proc is
+            if not Path(named).exists():
+                return False
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(named, target, src_dir_fd=nameless, follow_symlinks=True)
+            except FileExistsError:
+                return False
+        if self.durable:
+            self.sync_folders(target)
+        return True
 
     def sync_folders(self, target: Path) -> None:
         """Makes the entry of a file durable, and those of the folders above that nobody has synced yet."""

@@ -64,13 +64,31 @@ async def ensure(
     now: Instant,
 ) -> PackageId:
     """The package record's id; a new record gets these controls, one that is there keeps its own."""
-    await tx.run(
+    added = await _insert(tx, repository, ref, controls=controls, now=now)
+    if added is not None:
+        return added
+    found = await find(tx, repository, ref)
+    assert found is not None, "there before"
+    return found.id
+
+
+async def _insert(
+    tx: Transaction,
+    repository: RepositoryId,
+    ref: PackageRef,
+    *,
+    controls: OriginControls,
+    now: Instant,
+) -> PackageId | None:
+    """The new record's id; None if there is one already."""
+    package = PackageId(new_id(now))
+    inserted = await tx.run(
         """
         INSERT INTO package (id, repository_id, format, namespace, name, publish_control,
                              upstream_control, created_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
         ON CONFLICT (repository_id, format, namespace, name) DO NOTHING""",
-        new_id(now),
+        package,
         repository,
         ref.format,
         ref.namespace,
@@ -79,9 +97,7 @@ async def ensure(
         controls.upstream,
         now,
     )
-    found = await find(tx, repository, ref)
-    assert found is not None, "inserted above, or there before"
-    return found.id
+    return package if inserted else None
 
 
 async def control(

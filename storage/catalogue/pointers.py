@@ -68,8 +68,14 @@ class Move(Record, frozen=True, kw_only=True):
 
 async def put(tx: Transaction, change: Change, move: Move) -> None:
     """Sets a pointer, whether there was one or not; a new one has arrived now."""
+    before = await find(tx, move.package, move.pointer.version_key)
+    await put_over(tx, change, move, before)
+    await packages.raise_generation(tx, change.domain, move.ref)
+
+
+async def put_over(tx: Transaction, change: Change, move: Move, before: Pointer | None) -> None:
+    """As `put`, for who has found what was there before, and raises the name's generation."""
     pointer = move.pointer
-    before = await find(tx, move.package, pointer.version_key)
     await tx.run(
         """
         INSERT INTO package_version (id, domain_id, package_id, version, version_key, status,
@@ -103,7 +109,6 @@ async def put(tx: Transaction, change: Change, move: Move) -> None:
         before=_state(before),
         after=_state(pointer),
     )
-    await packages.raise_generation(tx, change.domain, move.ref)
 
 
 async def remove(tx: Transaction, change: Change, move: Move) -> None:

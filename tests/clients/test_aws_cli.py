@@ -118,6 +118,7 @@ def test_login_writes_what_twine_uploads_with(shell: Shell) -> None:
     assert found["codeartifact"]["password"].startswith("ep1.")
 
 
+@pytest.mark.fleet
 def test_login_lets_twine_and_npm_publish(shell: Shell) -> None:
     name, content = wheel("our-kit", "1.0")
     (shell.folder / name).write_bytes(content)

@@ -37,6 +37,7 @@ def version_in(python: Path, module: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.mark.fleet
 @pytest.mark.parametrize("client", ["pip", "uv"])
 def test_what_was_installed_once_installs_again_without_the_registry(
     server: Entrepot, registry: Registry, tmp_path: Path, client: str

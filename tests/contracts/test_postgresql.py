@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
 
 import asyncpg
 import pytest
+from lines import Line
 from postgres import Postgres
 
 from storage import open_storage
 from storage.catalogue import Transaction
-from storage.catalogue.engines import postgresql
+from storage.catalogue.engines import notices, postgresql
 from storage.errors import StorageUnavailable
 from storage.settings import StorageSettings
 
@@ -74,63 +74,21 @@ async def test_a_deaf_catalogue_believes_nothing_and_hears_again(tmp_path: Path,
         await other.close()
 
 
-class Line:
-    """A TCP connection to the server that can fall silent without being closed."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._open = asyncio.Event()
-        self._open.set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.port = 0
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.wait(self._tasks)
-
-    def fall_silent(self) -> None:
-        self._open.clear()
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._port)
-        for source, sink in ((reader, back), (there, writer)):
-            task = asyncio.create_task(self._pass_on(source, sink))
-            self._tasks.add(task)
-
-    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        try:
-            while piece := await source.read(65_536):
-                await self._open.wait()
-                sink.write(piece)
-                await sink.drain()
-        except ConnectionError:
-            pass
-        finally:
-            sink.close()
-
-
 async def test_a_server_that_is_cut_off_does_not_go_on_believing(
     tmp_path: Path,
     url: str,
     postgres: Callable[[], Postgres],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(postgresql, "PULSE_S", 0.2)
+    monkeypatch.setattr(notices, "PULSE_S", 0.2)
     monkeypatch.setattr(postgresql, "CLOSE_S", 0.5)
-    async with Line(postgres().port) as line:
+    with Line(postgres().port) as line:
         through = url.replace(f":{postgres().port}/", f":{line.port}/")
         storage = await open_storage(StorageSettings(path=tmp_path / "data", catalogue=through))
         try:
             await asyncio.sleep(0.5)  # some pulses
             assert storage.catalogue.stamp() == storage.catalogue.stamp()
-            line.fall_silent()
+            line.cut("silent")
             for _ in range(200):
                 if storage.catalogue.stamp() != storage.catalogue.stamp():
                     break

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from storage import Storage
 from storage.blobs import BlobStore, IncomingBlob, OpenBlob, PartialBlob
+from storage.blobs.small import Puts
 from storage.catalogue import Catalogue
 from storage.errors import StorageUnavailable
 from storage.records import Blob, DomainId, Instant, Sha256
@@ -164,6 +165,17 @@ class DisturbedBlobs:
         await self._by.before("blobs.create")
         async with self._inner.create(domain, digests=digests) as incoming:
             yield DisturbedIncoming(incoming, self._by)
+
+    async def put(self, domain: DomainId, blob: Blob, content: bytes) -> None:
+        for call in ("blobs.create", "blobs.append", "blobs.commit"):
+            await self._by.before(call)
+        if isinstance(self._inner, Puts):
+            await self._inner.put(domain, blob, content)
+        else:
+            async with self._inner.create(domain) as incoming:
+                await incoming.write(content)
+                await incoming.commit()
+        self._by.after("blobs.commit")
 
     async def open(
         self, domain: DomainId, sha256: Sha256, *, original: bool = False

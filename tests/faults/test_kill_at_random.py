@@ -63,7 +63,7 @@ class Load:
 
     def _ingest(self, of: Place) -> Callable[[int], tuple[str, bytes] | None]:
         def work(n: int) -> tuple[str, bytes] | None:
-            name = f"{of}-{self.round}-{n}".replace("-", "")
+            name = f"{of}r{self.round}n{n}"  # one that no other round can make
             content = of.offers(self.registry, name, "1.0.0", padding=30_000)
             path = of.file(name, "1.0.0")
             assert self.server.get(path).body == content

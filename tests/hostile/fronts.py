@@ -1,13 +1,15 @@
-"""A real nginx as the documentation sets it up, and certificates that nobody vouches for."""
+"""A real nginx and a real Caddy as the documentation sets them up, and certificates that nobody vouches for."""
 
 from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import os
 import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from servers import free_port
 
-EXAMPLE = Path(__file__).parents[2] / "docs/examples/nginx.conf"
+EXAMPLES = Path(__file__).parents[2] / "docs/examples"
+PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 MAIN = """
 worker_processes 1;
 daemon off;
@@ -47,9 +50,17 @@ http {{
 """
 
 
+CADDY = """{{
+	admin off
+	storage file_system {folder}/storage
+	auto_https disable_redirects
+}}
+"""
+
+
 @dataclass
-class Nginx:
-    """A running one: `plain` without TLS, `port` exactly as in the example."""
+class Front:
+    """A running one: `plain` without TLS, `port` with it, both as in the example."""
 
     port: int
     plain: int
@@ -61,39 +72,87 @@ class Nginx:
         self.process.wait(20)
 
 
-def start_nginx(folder: Path, backend: int) -> Nginx:
+StartFront = Callable[[Path, int], Front]
+
+
+def start_nginx(folder: Path, backend: int) -> Front:
     """Nginx before a server on this port, with the example's own text but for ports and files."""
-    found = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-    if found is None:
-        pytest.skip("nginx is not installed")
+    program = installed("nginx")
     port, plain = free_port(), free_port()
     certificate, key = make_pair(folder, "packages")
-    text = EXAMPLE.read_text()
-    for old, new in {
-        "127.0.0.1:8080": f"127.0.0.1:{backend}",
-        "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
-        "/etc/ssl/packages.pem": str(certificate),
-        "/etc/ssl/packages.key": str(key),
-    }.items():
-        assert old in text
-        text = text.replace(old, new)
+    text = replaced(
+        (EXAMPLES / "nginx.conf").read_text(),
+        {
+            "127.0.0.1:8080": f"127.0.0.1:{backend}",
+            "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
+            "/etc/ssl/packages.pem": str(certificate),
+            "/etc/ssl/packages.key": str(key),
+        },
+    )
     (folder / "entrepot.conf").write_text(text)
     user = "user root;" if folder.owner() == "root" else ""
     (folder / "nginx.conf").write_text(MAIN.format(folder=folder, plain=plain, user=user))
-    with (folder / "stderr").open("wb") as stderr:
-        process = subprocess.Popen(
-            [found, "-p", folder, "-c", folder / "nginx.conf"], stderr=stderr
+    command = [program, "-p", folder, "-c", folder / "nginx.conf"]
+    return started(Front(port, plain, certificate, run(folder, command)), folder)
+
+
+def start_caddy(folder: Path, backend: int) -> Front:
+    """Caddy before a server on this port, with the example's own text but for addresses and the certificate."""
+    program = installed("caddy")
+    port, plain = free_port(), free_port()
+    certificate, key = make_pair(folder, "packages")
+    example = (EXAMPLES / "Caddyfile").read_text()
+    sites = [
+        replaced(
+            example, {"packages.example.com {": site, "127.0.0.1:8080": f"127.0.0.1:{backend}"}
         )
+        for site in (
+            f"https://localhost:{port} {{\n\tbind 127.0.0.1\n\ttls {certificate} {key}",
+            f"http://:{plain} {{\n\tbind 127.0.0.1",
+        )
+    ]
+    (folder / "Caddyfile").write_text(CADDY.format(folder=folder) + "".join(sites))
+    command = [program, "run", "--config", folder / "Caddyfile", "--adapter", "caddyfile"]
+    return started(Front(port, plain, certificate, run(folder, command)), folder)
+
+
+def installed(name: str) -> str:
+    """The program; the test is skipped where there is none."""
+    found = shutil.which(name, path=PATH)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def replaced(text: str, changes: dict[str, str]) -> str:
+    """The text with every one of these changes; each has its place in it."""
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+def run(folder: Path, command: list[str | Path]) -> subprocess.Popen[bytes]:
+    """The command, which has no home but the folder."""
+    home = {name: str(folder) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
+    with (folder / "stderr").open("wb") as stderr:
+        return subprocess.Popen(command, stdout=stderr, stderr=stderr, env=os.environ | home)
+
+
+def started(front: Front, folder: Path) -> Front:
+    """The same, as soon as it answers on both ports."""
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        assert process.poll() is None, (folder / "stderr").read_text()
+    waiting = [front.port, front.plain]
+    while waiting:
+        assert front.process.poll() is None, (folder / "stderr").read_text()
+        assert time.monotonic() < deadline, "it does not answer"
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection(("127.0.0.1", waiting[0]), timeout=1).close()
         except OSError:
             time.sleep(0.05)
         else:
-            return Nginx(port=port, plain=plain, certificate=certificate, process=process)
-    raise AssertionError("nginx does not answer")
+            waiting.pop(0)
+    return front
 
 
 def make_pair(folder: Path, stem: str, common_name: str = "localhost") -> tuple[Path, Path]:

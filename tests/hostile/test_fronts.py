@@ -12,12 +12,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from archives import form, wheel
 from aws import ACCOUNT, client
-from fronts import Nginx, make_pair, start_nginx
+from fronts import Front, StartFront, make_pair, start_caddy, start_nginx
 from raw import ask, request
 from servers import Entrepot, clean_environment, free_port
 from standins import Server
@@ -28,21 +29,23 @@ ROOT = Path(__file__).parents[2]
 WHOAMI = "arn:aws:iam::111122223333:user/u"
 
 
-@pytest.fixture(scope="module")
-def front(launch, upstream: Server, tmp_path_factory) -> Iterator[tuple[Entrepot, Nginx]]:
+@pytest.fixture(scope="module", params=[start_nginx, start_caddy], ids=["nginx", "caddy"])
+def front(
+    request: pytest.FixtureRequest, launch, upstream: Server, tmp_path_factory
+) -> Iterator[tuple[Entrepot, Front]]:
+    begin: StartFront = request.param
     upstream.registry.offers("anvil", "1.0", requires=("bolt>=1",))
     upstream.registry.offers("bolt", "1.0")
     upstream.registry.packs("hinge", "1.0.0")
-    folder = tmp_path_factory.mktemp("nginx")
     server = launch(server='trusted_proxies = ["127.0.0.1"]')
-    nginx = start_nginx(folder, server.port)
+    proxy = begin(tmp_path_factory.mktemp("front"), server.port)
     server.stop()
     text = (server.folder / "entrepot.toml").read_text()
-    text = text.replace("[server]", f'[server]\npublic_url = "https://localhost:{nginx.port}"', 1)
+    text = text.replace("[server]", f'[server]\npublic_url = "https://localhost:{proxy.port}"', 1)
     (server.folder / "entrepot.toml").write_text(text)
     server.start()
-    yield server, nginx
-    nginx.stop()
+    yield server, proxy
+    proxy.stop()
 
 
 def secure(port: int, certificate: Path, data: bytes, local: str = "127.0.0.1") -> bytes:
@@ -61,50 +64,69 @@ def secure(port: int, certificate: Path, data: bytes, local: str = "127.0.0.1") 
         return found
 
 
-def test_pip_installs_through_nginx(front: tuple[Entrepot, Nginx], tmp_path: Path) -> None:
-    _, nginx = front
+def test_pip_installs_through_a_proxy(front: tuple[Entrepot, Front], tmp_path: Path) -> None:
+    _, proxy = front
     bundles = {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"}
     environment = {
         name: value for name, value in clean_environment().items() if name not in bundles
     }
     done = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check", "--target",
-         tmp_path / "site", "--cert", nginx.certificate, "--index-url",
-         f"https://localhost:{nginx.port}/d/acme/pypi/team/simple/", "anvil"],
+         tmp_path / "site", "--cert", proxy.certificate, "--index-url",
+         f"https://localhost:{proxy.port}/d/acme/pypi/team/simple/", "anvil"],
         capture_output=True, text=True, env=environment, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "site/bolt.py").exists()
 
 
-def test_what_npm_asks_comes_through_nginx_as_it_was(front: tuple[Entrepot, Nginx]) -> None:
-    _, nginx = front
+def test_what_npm_asks_comes_through_a_proxy_as_it_was(front: tuple[Entrepot, Front]) -> None:
+    _, proxy = front
 
     def get(path: bytes) -> bytes:
-        return secure(nginx.port, nginx.certificate, request(b"GET", path, b"Connection: close"))
+        return secure(proxy.port, proxy.certificate, request(b"GET", path, b"Connection: close"))
 
     document = json.loads(get(b"/d/acme/npm/team/hinge").partition(b"\r\n\r\n")[2])
     tarball = document["versions"]["1.0.0"]["dist"]["tarball"]
-    assert tarball == f"https://localhost:{nginx.port}/d/acme/npm/team/hinge/-/hinge-1.0.0.tgz"
-    assert get(tarball.partition(str(nginx.port))[2].encode()).startswith(b"HTTP/1.1 200")
+    assert tarball == f"https://localhost:{proxy.port}/d/acme/npm/team/hinge/-/hinge-1.0.0.tgz"
+    assert get(tarball.partition(str(proxy.port))[2].encode()).startswith(b"HTTP/1.1 200")
     assert b"@acme/kit" in get(b"/d/acme/npm/team/@acme%2fkit")  # the slash is still one name's
     assert b"..%2f" not in get(b"/d/acme/npm/team/..%2fvault")
 
 
-def test_a_large_upload_comes_through_nginx(
-    front: tuple[Entrepot, Nginx], upstream: Server
+def test_a_large_upload_comes_through_a_proxy(
+    front: tuple[Entrepot, Front], upstream: Server
 ) -> None:
-    server, nginx = front
+    server, proxy = front
     token = server.token(WHOAMI, scope="publish").encode()
     name, content = wheel("our-bulk", "1.0", files={"noise.bin": os.urandom(24 << 20)})
     kind, body = form(name, content)
     answer = secure(
-        nginx.port, nginx.certificate,
+        proxy.port, proxy.certificate,
         request(b"POST", b"/d/acme/pypi/team/", b"Connection: close", b"Content-Type: " + kind.encode(),
                 b"Authorization: Bearer " + token, b"Content-Length: %d" % len(body)) + body,
     )  # fmt: skip
     assert answer.startswith(b"HTTP/1.1 200")
     assert "our-bulk" in server.held("our-bulk") or server.held("our-bulk")["team"] == ["1.0"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "at"), [("bytes=0-9", 0), ("bytes=100-109", 100), ("bytes=-10", -10)]
+)
+def test_a_range_comes_through_a_proxy_as_it_was_asked(
+    front: tuple[Entrepot, Front], upstream: Server, asked: str, at: int
+) -> None:
+    server, proxy = front
+    path = "/d/acme/npm/team/hinge/-/hinge-1.0.0.tgz"
+    content = upstream.registry.packages["hinge"]["1.0.0"].content
+    assert server.get(path).body == content
+    answer = secure(
+        proxy.port, proxy.certificate,
+        request(b"GET", path.encode(), b"Connection: close", b"Range: " + asked.encode()),
+    )  # fmt: skip
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 206")
+    assert body == content[at:][:10]
 
 
 REFUSED = 401  # nobody by name: whom a policy refuses is asked for a token
@@ -132,15 +154,15 @@ CLAIMS = [b"X-Forwarded-For: 127.0.0.7", b"Forwarded: for=127.0.0.7", b"X-Forwar
           b"X-Real-IP: 127.0.0.7", b"Forwarded: for=127.0.0.7;proto=https"]  # fmt: skip
 
 
-def test_the_clients_address_is_the_one_that_nginx_saw(
-    front: tuple[Entrepot, Nginx], tried: Counter[str]
+def test_the_clients_address_is_the_one_that_the_proxy_saw(
+    front: tuple[Entrepot, Front], tried: Counter[str]
 ) -> None:
-    server, nginx = front
+    server, proxy = front
     page = b"/d/acme/pypi/team/simple/anvil/"
 
     def status(local: str, *headers: bytes) -> int:
         data = request(b"GET", page, b"Connection: close", *headers)
-        return int(secure(nginx.port, nginx.certificate, data, local).split(b" ")[1])
+        return int(secure(proxy.port, proxy.certificate, data, local).split(b" ")[1])
 
     deny_all_but(server, "127.0.0.7/32")
     try:
@@ -148,13 +170,13 @@ def test_the_clients_address_is_the_one_that_nginx_saw(
         for claim in CLAIMS:
             tried["claims about the client"] += 1
             assert [status("127.0.0.8", claim) for _ in range(2)] == [REFUSED] * 2
-        # What nginx passes on from its neighbours counts for us, because nginx set it.
+        # What a proxy passes on from its neighbours counts for us, because it set it.
         direct = ask(server.port, request(b"GET", page, b"X-Forwarded-For: 127.0.0.7"))
         assert direct is not None
         assert direct.status == 200
         deny_all_but(server, "", secure="false")
         assert status("127.0.0.9") == 200
-        plain = ask(nginx.plain, request(b"GET", page))
+        plain = ask(proxy.plain, request(b"GET", page))
         assert plain is not None
         assert plain.status == REFUSED
     finally:
@@ -238,6 +260,19 @@ def wait_for(condition, what: str, within_s: float = 20) -> None:
         time.sleep(0.1)
 
 
+def opened(parent: int, name: str) -> int:
+    """How many processes, this one and its children, have a file of this name open."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    found = 0
+    for process in (parent, *children):
+        links = []
+        for one in Path(f"/proc/{process}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                links.append(one.readlink().name)
+        found += name in links
+    return found
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_new_certificate_is_served_without_a_restart_and_old_connections_stay(
     tmp_path: Path, upstream: Server, workers: int
@@ -261,6 +296,7 @@ def test_a_new_certificate_is_served_without_a_restart_and_old_connections_stay(
         )  # fmt: skip
     try:
         wait_for(lambda: serves(port, certificate), "it does not start")
+        wait_for(lambda: opened(process.pid, "catalogue.sqlite3") == workers, "not all start")
         assert f"entrepot serves https://127.0.0.1:{port}" in (tmp_path / "log").read_text()
         context = ssl.create_default_context(cafile=certificate)
         plain = socket.create_connection(("127.0.0.1", port), timeout=20)

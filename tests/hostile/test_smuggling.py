@@ -1,4 +1,4 @@
-"""No request hides in another: not on a connection to us, and not behind an nginx that keeps its connections."""
+"""No request hides in another: not on a connection to us, and not behind an nginx or a Caddy that keeps its connections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from fronts import Nginx, start_nginx
+from fronts import Front, start_caddy, start_nginx
 from raw import HOST, Line, ask, request
 from servers import Entrepot
 from standins import Server
@@ -93,9 +93,11 @@ def server(launch, upstream: Server) -> Entrepot:
     )
 
 
-@pytest.fixture(scope="module")
-def nginx(server: Entrepot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    front = start_nginx(tmp_path_factory.mktemp("nginx"), server.port)
+@pytest.fixture(scope="module", params=[start_nginx, start_caddy], ids=["nginx", "caddy"])
+def proxy(
+    request: pytest.FixtureRequest, server: Entrepot, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Front]:
+    front = request.param(tmp_path_factory.mktemp("front"), server.port)
     yield front
     front.stop()
 
@@ -147,15 +149,15 @@ def test_a_folded_header_does_not_change_where_a_body_ends(
                 assert (first.status, second.status) == (200, 200)
 
 
-def test_behind_nginx_no_request_changes_the_answer_to_another(
+def test_behind_a_proxy_no_request_changes_the_answer_to_another(
     server: Entrepot,
-    nginx: Nginx,
+    proxy: Front,
     upstream: Server,
     pytestconfig: pytest.Config,
     tried: Counter[str],
 ) -> None:
     victim = request(b"GET", b"/d/acme/npm/team/victim", b"Connection: close")
-    expected = ask(nginx.plain, victim)
+    expected = ask(proxy.plain, victim)
     assert expected is not None
     assert b"for the victim alone" in expected.body
     rng = random.Random(SEED)
@@ -164,15 +166,15 @@ def test_behind_nginx_no_request_changes_the_answer_to_another(
     bodies += [mutated(rng, rng.choice(bodies)) for _ in range(more)]
     statuses: Counter[int | None] = Counter()
     for data in bodies:
-        tried["smuggling, behind nginx"] += 1
-        with Line(nginx.plain, timeout_s=0.3) as line:
+        tried["smuggling, behind a proxy"] += 1
+        with Line(proxy.plain, timeout_s=0.3) as line:
             line.send(data)
             try:
                 answer = line.answer()
             except TimeoutError:
                 answer = None  # it waits for the rest of a body
             statuses[None if answer is None else answer.status] += 1
-            got = [ask(nginx.plain, victim) for _ in range(2)]
+            got = [ask(proxy.plain, victim) for _ in range(2)]
         for one in got:
             assert one is not None, data
             assert (one.status, one.body) == (200, expected.body), data

@@ -34,6 +34,14 @@ class _Recorder(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append((self.path, dict(self.headers)))
+        self._answer()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.posted.append((self.path, body))
+        self._answer()
+
+    def _answer(self) -> None:
         status, headers = self.server.script.get(self.path, (200, {}))
         self.send_response(status)
         for name, value in headers.items():
@@ -54,6 +62,7 @@ class Recorder(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Recorder)
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self.posted: list[tuple[str, bytes]] = []
         self.script: dict[str, tuple[int, dict[str, str]]] = {}
         self.thread = threading.Thread(target=self.serve_forever, args=(0.02,))
         self.thread.start()
@@ -63,13 +72,16 @@ class Recorder(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
 
-@pytest.fixture
-def recorder() -> Iterator[Recorder]:
+def recording() -> Iterator[Recorder]:
     server = Recorder()
     yield server
     server.shutdown()
     server.server_close()
     server.thread.join()
+
+
+recorder = pytest.fixture(recording)
+elsewhere = pytest.fixture(recording)
 
 
 @pytest.fixture
@@ -167,6 +179,36 @@ async def test_a_redirect_is_judged_like_a_link(
         with pytest.raises(UpstreamCorrupt, match="redirected more than"):
             await client.ask(via, UpstreamRequest(url=f"{recorder.url}/simple/loop"))
     assert not seen
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_what_is_posted_goes_to_no_other_origin(
+    recorder: Recorder, elsewhere: Recorder, status: int, tried: Counter[str]
+) -> None:
+    """Not even to one that files may come from; to its own again where the method stays."""
+    tried["addresses for SSRF"] += 2
+    via = connection(f"{recorder.url}/npm/", elsewhere.url)
+    headers = (("Content-Type", "application/json"), ("Accept", "application/json"))
+
+    def audit(path: str) -> UpstreamRequest:
+        return UpstreamRequest(url=f"{recorder.url}{path}", headers=headers, body=b"{}")
+
+    recorder.script["/npm/away"] = (status, {"Location": f"{elsewhere.url}/away"})
+    recorder.script["/npm/own"] = (status, {"Location": "/npm/there"})
+    kept = status in {307, 308}
+    async with UpstreamClient(LIMITS) as client:
+        if kept:
+            with pytest.raises(UpstreamCorrupt, match="what was posted to another origin"):
+                await client.ask(via, audit("/npm/away"))
+        else:
+            assert await client.ask(via, audit("/npm/away"))
+        assert await client.ask(via, audit("/npm/own"))
+    assert elsewhere.posted == []
+    assert [path for path, _ in elsewhere.asked] == ([] if kept else ["/away"])
+    own = [("/npm/away", b"{}"), ("/npm/own", b"{}")]
+    assert recorder.posted == ([*own, ("/npm/there", b"{}")] if kept else own)
+    for _, sent in [*elsewhere.asked, *recorder.asked]:
+        assert not {"content-type", "content-length", "authorization"} & {n.lower() for n in sent}
 
 
 class _Changing(AbstractResolver):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 import mmap
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import msgspec
 
@@ -48,16 +50,16 @@ class Document(Record, frozen=True, kw_only=True):
     attachments: tuple[Attachment, ...]
 
 
-def read_document(path: Path) -> Document:
-    """The document in a file; in a thread, for it may take a while.
+def read_document(body: Path | bytes) -> Document:
+    """The document in a file, in a thread, for it may take a while; or in memory.
 
     Raises:
         Invalid: it is not a JSON object.
         TooLarge: it is too large besides its attachments.
     """
-    if path.stat().st_size == 0:
+    if (len(body) if isinstance(body, bytes) else body.stat().st_size) == 0:
         raise Invalid("the body is empty: expected a JSON document")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+    with _mapped(body) as whole:
         spans = _data_spans(whole)
         plain, position = bytearray(), 0
         for start, end in spans:
@@ -71,6 +73,19 @@ def read_document(path: Path) -> Document:
     if not isinstance(members, dict):
         raise Invalid("the body is not a JSON object")
     return Document(members=members, attachments=_attachments(members, spans))
+
+
+@contextmanager
+def _mapped(body: Path | bytes) -> Iterator[mmap.mmap | bytes]:
+    if isinstance(body, bytes):
+        yield body
+        return
+    with body.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+        yield whole
+
+
+def _opened(body: Path | bytes) -> BinaryIO:
+    return io.BytesIO(body) if isinstance(body, bytes) else body.open("rb")
 
 
 def _attachments(members: dict[str, Any], spans: list[tuple[int, int]]) -> tuple[Attachment, ...]:
@@ -94,7 +109,7 @@ def _attachments(members: dict[str, Any], spans: list[tuple[int, int]]) -> tuple
     return tuple(found)
 
 
-def _data_spans(whole: mmap.mmap) -> list[tuple[int, int]]:
+def _data_spans(whole: mmap.mmap | bytes) -> list[tuple[int, int]]:
     """Where the texts at `_attachments` → any name → `data` lie, without their quotes."""
     walk = _Walk()
     position, size = 0, len(whole)
@@ -112,7 +127,7 @@ def _data_spans(whole: mmap.mmap) -> list[tuple[int, int]]:
     return walk.spans
 
 
-def _end_of_text(whole: mmap.mmap, position: int) -> int:
+def _end_of_text(whole: mmap.mmap | bytes, position: int) -> int:
     """Where the text ends that begins here, behind its quote; what has been looked at leaves memory."""
     while position < len(whole):
         quote = whole.find(b'"', position, position + WINDOW)
@@ -126,13 +141,15 @@ def _end_of_text(whole: mmap.mmap, position: int) -> int:
     raise Invalid("_attachments: a text without an end")
 
 
-def _escapes(whole: mmap.mmap, position: int) -> int:
+def _escapes(whole: mmap.mmap | bytes, position: int) -> int:
     """How many backslashes stand right before."""
     before = whole[max(position - 64, 0) : position]
     return len(before) - len(before.rstrip(b"\\"))
 
 
-def _let_go(whole: mmap.mmap, position: int) -> None:
+def _let_go(whole: mmap.mmap | bytes, position: int) -> None:
+    if isinstance(whole, bytes):
+        return
     begin = position // mmap.PAGESIZE * mmap.PAGESIZE
     length = min(WINDOW, len(whole) - begin)
     if hasattr(mmap, "MADV_DONTNEED") and length > mmap.PAGESIZE:
@@ -188,14 +205,14 @@ class _Walk:
             self._key_comes = bool(self._keys) and self._keys[-1] is not None
 
 
-def decoded(path: Path, attachment: Attachment) -> Iterator[bytes]:
+def decoded(body: Path | bytes, attachment: Attachment) -> Iterator[bytes]:
     """An attachment's bytes, decoded from base64 in pieces.
 
     Raises:
         Invalid: it is not base64.
     """
     rest = b""
-    with path.open("rb") as file:
+    with _opened(body) as file:
         file.seek(attachment.start)
         left = attachment.end - attachment.start
         while left:
@@ -212,7 +229,7 @@ def decoded(path: Path, attachment: Attachment) -> Iterator[bytes]:
                 raise Invalid(f"_attachments: {attachment.name[:200]!r} is not base64") from problem
 
 
-def raw_text(path: Path, attachment: Attachment, at_most: int) -> str:
+def raw_text(body: Path | bytes, attachment: Attachment, at_most: int) -> str:
     """An attachment's data as the text that it is: provenance bundles are not base64.
 
     Raises:
@@ -221,7 +238,7 @@ def raw_text(path: Path, attachment: Attachment, at_most: int) -> str:
     """
     if attachment.end - attachment.start > at_most:
         raise TooLarge(f"_attachments: {attachment.name[:200]!r} is larger than {at_most} bytes")
-    with path.open("rb") as file:
+    with _opened(body) as file:
         file.seek(attachment.start)
         quoted = b'"' + file.read(attachment.end - attachment.start) + b'"'
     try:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import tarfile
 import zlib
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Literal
 
 import msgspec
 
 from proxy.errors import Invalid
 from storage.records import Record
 
+QUICK_BYTES: Final = 128 << 10
+GZIP: Final = 31  # zlib's window bits
 MAX_ENTRIES: Final = 100_000
 MAX_MANIFEST: Final = 8 << 20
 RATIO: Final = 100  # unpacked bytes for each packed one …
@@ -29,20 +31,38 @@ class Packed(Record, frozen=True, kw_only=True):
     has_shrinkwrap: bool
 
 
-def read_tarball(file: BinaryIO) -> Packed:
-    """The tarball, looked through from beginning to end.
+def unpacked(content: bytes) -> bytes | None:
+    """A tarball that is small, packed and unpacked, unpacked; None: it is to be read as a file.
+
+    With so little in it, looking through it takes a millisecond or two at most.
+    """
+    if len(content) > QUICK_BYTES:
+        return None
+    unpacking = zlib.decompressobj(GZIP)
+    try:
+        whole = unpacking.decompress(content, QUICK_BYTES)
+    except zlib.error:
+        return None  # whoever looks through it says why
+    return whole if unpacking.eof and not unpacking.unused_data else None
+
+
+def read_tarball(
+    file: BinaryIO, *, mode: Literal["r:gz", "r:"] = "r:gz", packed_bytes: int | None = None
+) -> Packed:
+    """The tarball, looked through from beginning to end; `r:` is for one that is unpacked already.
 
     Raises:
         Invalid: it is none, or not sound; the sentence says why.
     """
-    packed_bytes = file.seek(0, io.SEEK_END)
-    file.seek(0)
+    if packed_bytes is None:
+        packed_bytes = file.seek(0, io.SEEK_END)
+        file.seek(0)
     tops: set[str] = set()
     seen: set[str] = set()
     files, unpacked = 0, 0
     manifest: dict[str, Any] | None = None
     try:
-        with tarfile.open(fileobj=file, mode="r:gz") as archive:
+        with tarfile.open(fileobj=file, mode=mode) as archive:
             for entry in archive:
                 unpacked += entry.size
                 _check(entry, seen, unpacked, packed_bytes)

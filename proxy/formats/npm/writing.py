@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import io
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from starlette.responses import Response
@@ -20,12 +21,14 @@ from proxy.formats.npm.names import TARBALL, full_name
 from proxy.formats.npm.publishing import Publication
 from proxy.web.bodies import drain, spooled
 from proxy.web.edge import Call
-from storage.blobs import IncomingBlob
+from storage.blobs.small import SmallBlob, small_blob
 from storage.catalogue import Transaction, packages, pointers, revisions, versions
 from storage.catalogue.events import Change, record
 from storage.catalogue.pointers import Move, Pointer
 from storage.errors import StorageError
 from storage.records import Asset, Blob, Content, Package, PackageRef
+
+T = TypeVar("T")
 
 DIGESTS: Final = frozenset({"sha512", "sha1"})
 MAX_BUNDLE: Final = 4 << 20
@@ -46,15 +49,22 @@ async def put_document(depot: Depot, call: Call, ref: PackageRef) -> Response:
     limit = depot.asset_bytes * 4 // 3 + OVERHEAD
     try:
         await _may_write(call, ref)
-        async with spooled(call.request, depot.scratch, limit) as path:
-            document = await asyncio.to_thread(read_document, path)
+        async with spooled(call.request, depot.scratch, limit) as body:
+            document = await _in_thread(body, read_document)
             if document.attachments:
-                return await _publish(depot, call, ref, path, document)
+                return await _publish(depot, call, ref, body, document)
             await call.authorise("PutPackageMetadata", ref)
             return await _deprecate(depot, call, ref, document.members)
     except (EntrepotError, StorageError):
         await drain(call.request)
         raise
+
+
+async def _in_thread(body: Path | bytes, look: Callable[..., T], *given: object) -> T:
+    """What looking into a body tells: in a thread if it is in a file, for that may take a while."""
+    if isinstance(body, bytes):
+        return look(body, *given)
+    return await asyncio.to_thread(look, body, *given)
 
 
 async def _may_write(call: Call, ref: PackageRef) -> None:
@@ -73,29 +83,38 @@ async def _may_write(call: Call, ref: PackageRef) -> None:
 
 
 async def _publish(
-    depot: Depot, call: Call, ref: PackageRef, path: Path, document: Document
+    depot: Depot, call: Call, ref: PackageRef, body: Path | bytes, document: Document
 ) -> Response:
     await call.authorise("PublishPackageVersion", ref)
     publication = publishing.read_publication(ref, document)
     await check(depot, call.place, ref, publication.version)
     domain = call.place.domain.id
-    async with depot.blobs.create(domain, digests=DIGESTS) as incoming:
-        blob = await _unpack(depot, publication, path, incoming)
+    async with small_blob(depot.blobs, domain, digests=DIGESTS) as incoming:
+        blob = await _unpack(depot, publication, body, incoming)
         publishing.check_sums(publication, size=blob.size, digests=blob.digests)
 
-        def look() -> tarball.Packed:
-            with incoming.file() as file:
-                return tarball.read_tarball(file)
-
-        packed = await asyncio.to_thread(look)
+        packed = await _looked_through(incoming)
         publishing.check_manifest(publication.manifest, packed)
         bundle = None
         if publication.bundle is not None:
-            text = await asyncio.to_thread(raw_text, path, publication.bundle, MAX_BUNDLE)
+            text = await _in_thread(body, raw_text, publication.bundle, MAX_BUNDLE)
             bundle = publishing.read_bundle(text, sha512=blob.digests["sha512"])
         content = _content(depot, call, publication, packed, blob, bundle)
         await _host(depot, call, ref, publication, content, bundle, incoming)
     return _done(full_name(ref), 201)
+
+
+async def _looked_through(incoming: SmallBlob) -> tarball.Packed:
+    content = incoming.content
+    plain = None if content is None else tarball.unpacked(content)
+    if content is not None and plain is not None:  # a thread would cost more than it does
+        return tarball.read_tarball(io.BytesIO(plain), mode="r:", packed_bytes=len(content))
+
+    def look() -> tarball.Packed:
+        with incoming.file() as file:
+            return tarball.read_tarball(file)
+
+    return await asyncio.to_thread(look)
 
 
 def _content(  # noqa: PLR0917
@@ -129,7 +148,7 @@ async def _host(  # noqa: PLR0917
     publication: Publication,
     content: Content,
     bundle: dict[str, Any] | None,
-    incoming: IncomingBlob,
+    incoming: SmallBlob,
 ) -> None:
     tags = dict(publication.tags)
     known = await depot.catalogue.read(packages.find, call.place.repository.id, ref)
@@ -152,10 +171,10 @@ def _attestations(bundle: dict[str, Any]) -> bytes:
 
 
 async def _unpack(
-    depot: Depot, publication: Publication, path: Path, incoming: IncomingBlob
+    depot: Depot, publication: Publication, body: Path | bytes, incoming: SmallBlob
 ) -> Blob:
-    pieces = decoded(path, publication.tarball)
-    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+    pieces = decoded(body, publication.tarball)
+    while (piece := await _in_thread(body, lambda _: next(pieces, None))) is not None:
         if incoming.size + len(piece) > depot.asset_bytes:
             raise TooLarge(f"the tarball is larger than {depot.asset_bytes} bytes")
         await incoming.write(piece)
@@ -278,8 +297,8 @@ async def _untag(tx: Transaction, change: Change, place: Place, package: Package
 async def put_revision(depot: Depot, call: Call, ref: PackageRef, rev: str) -> Response:
     """The client's unpublish of versions: those that are missing in the document go."""
     await call.authorise("DeletePackageVersions", ref)
-    async with spooled(call.request, depot.scratch, OVERHEAD) as path:
-        document = await asyncio.to_thread(read_document, path)
+    async with spooled(call.request, depot.scratch, OVERHEAD) as body:
+        document = await _in_thread(body, read_document)
     kept = document.members.get("versions")
     if not isinstance(kept, dict):
         raise Denied("only versions can be taken back here; rights are given by policies")

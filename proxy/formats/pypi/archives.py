@@ -26,6 +26,7 @@ END: Final = struct.Struct("<4s4H2LH")
 END_SIGNATURE: Final = b"PK\x05\x06"
 METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 ENCRYPTED: Final = 0x1
+QUICK_BYTES: Final = 64 << 10
 PKG_INFO: Final = "PKG-INFO"
 SIGNATURES: Final = ("RECORD", "RECORD.jws", "RECORD.p7s")
 
@@ -72,6 +73,23 @@ def check_wheel(name: str, file: BinaryIO, limits: ArchiveLimits = LIMITS) -> by
     if found is None:
         raise Invalid("content: the wheel has no METADATA that can be read")
     return found
+
+
+def is_quick(content: bytes) -> bool:
+    """Whether a wheel is so small, packed and unpacked, that looking through it takes a millisecond at most."""
+    if len(content) > QUICK_BYTES or content[-END.size :][:4] != END_SIGNATURE:
+        return False
+    if int.from_bytes(content[-10:-6], "little") > QUICK_BYTES // 4:  # of the central directory
+        return False
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return all(
+                entry.file_size <= QUICK_BYTES
+                for entry in archive.infolist()
+                if entry.filename.endswith(("/RECORD", "/METADATA"))
+            )
+    except (zipfile.BadZipFile, ValueError, OSError, struct.error, NotImplementedError):
+        return False  # whoever looks through it says why
 
 
 def _check_entries(file: BinaryIO, entries: list[zipfile.ZipInfo], limits: ArchiveLimits) -> None:

@@ -19,7 +19,7 @@ from proxy.formats.pypi.facts import FileFacts
 from proxy.formats.pypi.form import FILE, Upload, check_file_name, read_form
 from proxy.web.bodies import MAX_FIELDS_BYTES, Part, drain, parts
 from proxy.web.edge import Call
-from storage.blobs import IncomingBlob
+from storage.blobs.small import SmallBlob, small_blob
 from storage.catalogue.pointers import Pointer
 from storage.errors import StorageError
 from storage.records import Asset, Blob, Content, PackageFormat, PackageRef, VersionStatus
@@ -50,7 +50,7 @@ async def upload(depot: Depot, call: Call) -> Response:
         Denied: the principal may not publish this package.
     """
     try:
-        async with depot.blobs.create(call.place.domain.id, digests=DIGESTS) as incoming:
+        async with small_blob(depot.blobs, call.place.domain.id, digests=DIGESTS) as incoming:
             received = await _receive(depot, call, incoming)
             await _keep(depot, call, received, incoming)
     except (EntrepotError, StorageError):
@@ -59,8 +59,9 @@ async def upload(depot: Depot, call: Call) -> Response:
     return PlainTextResponse(f"{received.file_name} is published\n")
 
 
-async def _receive(depot: Depot, call: Call, incoming: IncomingBlob) -> _Received:
+async def _receive(depot: Depot, call: Call, incoming: SmallBlob) -> _Received:
     fields: dict[str, str] = {}
+    before = 0  # how many fields came before the file
     current, collected, held = "", bytearray(), 0
     file_name: str | None = None
     form: Upload | None = None
@@ -71,7 +72,7 @@ async def _receive(depot: Depot, call: Call, incoming: IncomingBlob) -> _Receive
             if event.name == FILE:
                 if file_name is not None:
                     raise Invalid("content: the form has two files")
-                file_name = event.file_name or ""
+                file_name, before = event.file_name or "", len(fields)
                 form = await _admitted(depot, call, fields, file_name)
         elif current == FILE:
             if incoming.size + len(event) > depot.asset_bytes:
@@ -85,7 +86,9 @@ async def _receive(depot: Depot, call: Call, incoming: IncomingBlob) -> _Receive
     _finish(fields, current, collected)
     if file_name is None or form is None:
         raise Invalid("content: the form has no file")
-    return await _verified(call, incoming, read_form(fields), file_name)
+    if len(fields) != before:
+        form = read_form(fields)  # some come behind the file
+    return await _verified(call, incoming, form, file_name)
 
 
 def _finish(fields: dict[str, str], name: str, collected: bytearray) -> None:
@@ -104,7 +107,7 @@ async def _admitted(depot: Depot, call: Call, fields: dict[str, str], file_name:
     return form
 
 
-async def _verified(call: Call, incoming: IncomingBlob, form: Upload, file_name: str) -> _Received:
+async def _verified(call: Call, incoming: SmallBlob, form: Upload, file_name: str) -> _Received:
     blob = await incoming.finish()
     for algorithm, announced in form.digests.items():
         if not hmac.compare_digest(blob.digests[algorithm], announced):
@@ -122,7 +125,10 @@ async def _verified(call: Call, incoming: IncomingBlob, form: Upload, file_name:
             document = look(file_name, file)
         return document, checking.check_metadata(document, form).get("requires_python")
 
-    document, requires_python = await asyncio.to_thread(read)
+    content = incoming.content
+    quick = wheel and content is not None and archives.is_quick(content)
+    # A thread for what is small costs more than it does.
+    document, requires_python = read() if quick else await asyncio.to_thread(read)
     return _Received(
         upload=form,
         file_name=file_name,
@@ -142,7 +148,7 @@ def _provenance(call: Call, attestations: list[object]) -> bytes | None:
     return msgspec.json.encode({"version": 1, "attestation_bundles": [bundle]})
 
 
-async def _keep(depot: Depot, call: Call, received: _Received, incoming: IncomingBlob) -> None:
+async def _keep(depot: Depot, call: Call, received: _Received, incoming: SmallBlob) -> None:
     blob = received.blob
     documents: list[tuple[str, bytes]] = []
     core_metadata: bool | dict[str, str] = False

@@ -1,179 +1,154 @@
 """The catalogue in PostgreSQL, for servers on more than one machine.
 
-A write is one SERIALIZABLE transaction, run again when it lost against another one. Every commit notifies
-the other processes; a connection of its own listens and keeps the stamp. While it is down, every look at
-the stamp is a new number, so that nobody believes what is in memory.
+A write is one SERIALIZABLE transaction, run again when it lost against another one or when its connection
+broke before the commit. Where it broke in the commit, PostgreSQL is asked what became of it; where that
+cannot be known, the caller is told so. Every commit notifies the other processes; a connection of its own
+listens and keeps the stamp. While it is down, every look at the stamp is a new number, so that nobody
+believes what is in memory (unless for `believe_s`).
+
+Nothing outlives a transaction, neither a setting nor a lock nor, with `pooling = "transaction"`, a prepared
+statement: a pooler may hand each transaction to another session.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-import types
+import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, ParamSpec, Self, TypeVar, cast
+from typing import Any, Final, ParamSpec, Self, TypeVar
 
 import asyncpg
 
-from storage.catalogue import Query, Value
-from storage.catalogue.rows import as_kind, migrations, refuse_newer, statements
-from storage.errors import CannotBackUp, StorageUnavailable, Vanished
+from storage.catalogue import Query
+from storage.catalogue.engines.faults import (
+    ANSWERS,
+    BROKEN,
+    HOPELESS,
+    LOST,
+    UNREACHABLE,
+    reachable,
+)
+from storage.catalogue.engines.notices import CHANNEL, Ear
+from storage.catalogue.engines.outage import RETRY_AFTER_S, Outage, Patience
+from storage.catalogue.engines.transactions import PostgresTransaction, run_in
+from storage.catalogue.rows import migrations, refuse_newer, statements
+from storage.errors import READ_ONLY, CannotBackUp, StorageUnavailable, StoreReadOnly, Vanished
 from storage.sealing import Documents
+from storage.settings import PostgresSettings
 
-T = TypeVar("T")
 R = TypeVar("R")
 P = ParamSpec("P")
 
-log = logging.getLogger("entrepot.catalogue")
-
 MARKERS: Final = {"TEXT": 'TEXT COLLATE "C"', "BLOB": "BYTEA", "BIGINT": "BIGINT", "STRICT": ""}
-CHANNEL: Final = "entrepot"
 MIGRATION_LOCK: Final = 0x656E7472  # "entr": one process at a time migrates
 MAX_TRIES: Final = 12  # of a write that loses against others
-CONNECTIONS: Final = 10
 CONNECT_S: Final = 5
-COMMAND_S: Final = 30
-ACQUIRE_S: Final = 10  # for one of the connections, when all are in use
-RECONNECT_S: Final = 1
-CLOSE_S: Final = 3
-PULSE_S: Final = 2  # the listener asks after so long, and waits for an answer as long
-LOST: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-UNREACHABLE: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.AdminShutdownError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
+READ_S: Final = 10  # for a bounded query, with all that it waits for
+SCAN_S: Final = 120  # for each statement of one that is not
+WRITE_S: Final = 30  # for each statement of a change
+GUARDED: Final = "ENT01"  # the code with which a store that moves refuses a change
+IDLE_S: Final = (
+    10  # then PostgreSQL gives up a change whose server has fallen silent, and its locks
 )
-
-
-class PostgresTransaction:
-    """A `Transaction`; `busy` while it waits for the server."""
-
-    def __init__(self, connection: Any, documents: Documents) -> None:
-        self._connection = connection
-        self.documents = documents
-        self.busy = False
-
-    async def one(self, kind: type[T], sql: str, *values: Value) -> T | None:
-        """The first row."""
-        row = await self._wait(self._connection.fetchrow(sql, *values))
-        return None if row is None else as_kind(kind, list(row.keys()), tuple(row))
-
-    async def all(self, kind: type[T], sql: str, *values: Value) -> list[T]:
-        """All rows."""
-        rows = await self._wait(self._connection.fetch(sql, *values))
-        return [as_kind(kind, list(row.keys()), tuple(row)) for row in rows]
-
-    async def run(self, sql: str, *values: Value) -> int:
-        """Executes a change; the number of rows that it touched."""
-        status: str = await self._wait(self._connection.execute(sql, *values))
-        count = status.rpartition(" ")[2]
-        return int(count) if count.isdigit() else 0
-
-    async def run_many(self, sql: str, rows: list[tuple[Value, ...]]) -> None:
-        """Executes one change for each row of values."""
-        await self._wait(self._connection.executemany(sql, rows))
-
-    async def _wait(self, answer: Coroutine[Any, Any, Any]) -> Any:
-        self.busy = True
-        try:
-            return await answer
-        finally:
-            self.busy = False
-
-
-@types.coroutine
-def drive(work: Coroutine[Any, Any, R], tx: PostgresTransaction) -> Generator[Any, Any, R]:
-    """The result of a coroutine that awaits nothing but its transaction.
-
-    Raises:
-        RuntimeError: it awaits something else.
-    """
-    step, argument = cast("Any", work.send), cast("Any", None)
-    while True:
-        try:
-            waiting = step(argument)
-        except StopIteration as done:
-            return cast("R", done.value)
-        if not tx.busy:
-            work.close()
-            raise RuntimeError(
-                f"{work!r} awaits something other than its transaction; "
-                "no lock may be held across the network"
-            )
-        try:
-            step, argument = work.send, (yield waiting)
-        except BaseException as problem:  # noqa: BLE001 - a cancellation goes where the wait is
-            step, argument = work.throw, problem
+ACQUIRE_S: Final = 10  # for one of the connections, when all are in use
+CLOSE_S: Final = 3
+STATEMENTS: Final = 200  # kept prepared by each connection
+SETTLE_S: Final = 5  # to find out what became of a commit
+POLL_S: Final = 0.05
+READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '{}s'"
+WRITE: Final = (
+    "BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL statement_timeout = '{}s'; "
+    "SET LOCAL idle_in_transaction_session_timeout = '{}s'"
+)
+NOT_SYNCED: Final = "; SET LOCAL synchronous_commit = off"
+# Tells the others, and what to ask for if the commit's answer is lost. An identifier may be given out again
+# after a crash or by another machine: it says something as long as the same server runs.
+MARK: Final = """
+SELECT txid_current_if_assigned()::text AS transaction, pg_postmaster_start_time()::text AS server
+FROM pg_notify($1, $2)"""
+FATE: Final = """
+SELECT CASE WHEN pg_postmaster_start_time()::text = $2 AND NOT pg_is_in_recovery()
+            THEN txid_status($1::text::bigint) END AS fate"""
+COMMITTED: Final = "committed"
+IN_PROGRESS: Final = "in progress"
 
 
 class PostgresCatalogue:
     """`Catalogue` on one database that any number of machines share."""
 
-    def __init__(self, url: str, *, durable: bool) -> None:
+    def __init__(self, url: str, settings: PostgresSettings, *, durable: bool) -> None:
         self.documents = Documents()
         self._url = url
+        self._settings = settings
         self._durable = durable
         self._id = uuid.uuid4().hex  # tells our own notices from those of others
         self._stamp = 0
-        self._listening = False
         self._closed = False
-        self._ear: asyncio.Task[None] | None = None
+        self._outage = Outage()
+        self._ear: Ear | None = None
         self._pool: Any = None
 
     @classmethod
-    async def open(cls, url: str, *, durable: bool = True) -> Self:
+    async def open(
+        cls, url: str, settings: PostgresSettings | None = None, *, durable: bool = True
+    ) -> Self:
         """Connects, brings the schema up to date and begins to listen.
 
         Raises:
             StorageUnavailable: the server cannot be reached, or refuses.
         """
-        catalogue = cls(url, durable=durable)
-        async with _reachable("opened"):
-            catalogue._pool = await asyncpg.create_pool(
-                url,
-                min_size=1,
-                max_size=CONNECTIONS,
-                timeout=CONNECT_S,
-                command_timeout=COMMAND_S,
-                reset=_keep_session,
-            )
+        catalogue = cls(url, settings or PostgresSettings(), durable=durable)
+        async with reachable("opened"):
+            catalogue._pool = await catalogue._connect()
             try:
                 async with catalogue._pool.acquire(timeout=ACQUIRE_S) as connection:
                     await _migrate(connection)
             except BaseException:
                 await catalogue._pool.close()
                 raise
-        heard = asyncio.Event()
-        catalogue._ear = asyncio.create_task(catalogue._listen(heard), name="catalogue-listen")
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CONNECT_S):
-                await heard.wait()
+        await catalogue._begin_to_listen()
         return catalogue
+
+    async def _connect(self) -> Any:
+        pooled = self._settings.pooling == "transaction"
+        return await asyncpg.create_pool(
+            self._url,
+            min_size=1,
+            max_size=self._settings.connections,
+            timeout=CONNECT_S,
+            command_timeout=WRITE_S,
+            reset=_keep_session,
+            statement_cache_size=0 if pooled else STATEMENTS,
+        )
+
+    async def _begin_to_listen(self) -> None:
+        """With a pooler in between and no way past it, notices are not waited for: nothing is believed."""
+        url = self._settings.notices
+        if not url and self._settings.pooling == "session":
+            url = self._url
+        if url:
+            same = url == self._url
+            self._ear = Ear(
+                url,
+                own=self._id,
+                changed=self._changed,
+                # A line that has fallen silent is noticed here first, unless the ear has one of its own.
+                lost=self._outage.failed if same else _nothing,
+                send=self._notify,
+            )
+            await self._ear.open()
 
     async def read(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R:
         """Runs a query in one snapshot."""
-        async with (
-            _reachable("read"),
-            self._pool.acquire(timeout=ACQUIRE_S) as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
-            tx = PostgresTransaction(connection, self.documents)
-            work = cast("Coroutine[Any, Any, R]", query(tx, *values, **named))
-            return await drive(work, tx)
+        return await self._repeated("read", lambda: self._bounded_look(query, values, named))
 
     async def scan(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R:
         """Runs a query of any size in one snapshot."""
-        return await self.read(query, *values, **named)
+        return await self._repeated("read", lambda: self._look(query, values, named, SCAN_S))
 
     async def write(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R:
         """Runs a change and commits it durably."""
@@ -185,9 +160,18 @@ class PostgresCatalogue:
 
     def stamp(self) -> int:
         """Changes with every commit here, and milliseconds later with those of other processes."""
-        if not self._listening:
+        if not self._believes():
             self._stamp += 1
         return self._stamp
+
+    def _believes(self) -> bool:
+        ear = self._ear
+        if ear is None or ear.heard_at is None:
+            return False
+        return ear.listening or time.monotonic() - ear.heard_at < self._settings.believe_s
+
+    def _changed(self) -> None:
+        self._stamp += 1
 
     async def snapshot(self, target: Path) -> None:
         """Refuses: PostgreSQL's own tools do it better."""
@@ -199,8 +183,9 @@ class PostgresCatalogue:
 
     async def check(self) -> None:
         """Reads the schema."""
-        async with _reachable("read"), self._pool.acquire(timeout=ACQUIRE_S) as connection:
-            await connection.fetchval("SELECT count(*) FROM domain")
+        async with reachable("read"), self._session(READ.format(READ_S)) as connection:
+            await connection.fetchval("SELECT count(*) FROM domain", timeout=READ_S)
+        self._outage.answered()
 
     async def close(self) -> None:
         """Finishes what was accepted and closes all connections."""
@@ -208,14 +193,29 @@ class PostgresCatalogue:
             return
         self._closed = True
         if self._ear is not None:
-            self._ear.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._ear
+            await self._ear.close()
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._pool.close()
         except TimeoutError:  # the server does not answer a farewell
             self._pool.terminate()
+
+    async def _bounded_look(
+        self, query: Query[..., R], values: tuple[object, ...], named: dict[str, object]
+    ) -> R:
+        async with asyncio.timeout(READ_S):
+            return await self._look(query, values, named, READ_S)
+
+    async def _look(
+        self,
+        query: Query[..., R],
+        values: tuple[object, ...],
+        named: dict[str, object],
+        limit_s: int,
+    ) -> R:
+        async with self._session(READ.format(limit_s)) as connection:
+            tx = PostgresTransaction(connection, self.documents, limit_s)
+            return await run_in(tx, query, values, named)
 
     async def _write(
         self,
@@ -225,91 +225,126 @@ class PostgresCatalogue:
         *,
         durable: bool,
     ) -> R:
-        if self._closed:
-            raise StorageUnavailable("the catalogue is closed")
+        begin = WRITE.format(WRITE_S, IDLE_S) + ("" if durable else NOT_SYNCED)
         for attempt in range(MAX_TRIES):
+            if self._closed:
+                raise StorageUnavailable("the catalogue is closed")
             try:
-                async with (
-                    _reachable("written"),
-                    self._pool.acquire(timeout=ACQUIRE_S) as connection,
-                ):
-                    result = await self._attempt(connection, query, values, named, durable=durable)
+                return await self._repeated(
+                    "written", lambda: self._change(begin, query, values, named)
+                )
             except LOST:
                 await asyncio.sleep(random.random() * 0.002 * 2 ** min(attempt, 7))  # noqa: S311 - jitter
             except asyncpg.ForeignKeyViolationError as problem:
                 raise Vanished from problem  # what it was to refer to was there when it was looked up
-            else:
-                self._stamp += 1
-                return result
+            except asyncpg.PostgresError as problem:
+                if problem.sqlstate != GUARDED:
+                    raise
+                raise StoreReadOnly(str(problem).removeprefix(READ_ONLY)) from problem
         raise StorageUnavailable(
-            "the catalogue is too busy with changes of the same rows; try again"
+            "the catalogue is too busy with changes of the same rows; try again",
+            retry_after_s=RETRY_AFTER_S,
         )
 
-    async def _attempt(
-        self,
-        connection: Any,
-        query: Query[..., R],
-        values: tuple[object, ...],
-        named: dict[str, object],
-        *,
-        durable: bool,
+    async def _change(
+        self, begin: str, query: Query[..., R], values: tuple[object, ...], named: dict[str, object]
     ) -> R:
-        async with connection.transaction(isolation="serializable"):
-            if not durable:
-                await connection.execute("SET LOCAL synchronous_commit = off")
-            tx = PostgresTransaction(connection, self.documents)
-            work = cast("Coroutine[Any, Any, R]", query(tx, *values, **named))
-            result = await drive(work, tx)
-            await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, self._id)
-            return result
+        mark: Any = None
+        try:
+            async with self._session(begin) as connection:
+                tx = PostgresTransaction(connection, self.documents, WRITE_S)
+                result = await run_in(tx, query, values, named)
+                mark = await connection.fetchrow(MARK, CHANNEL, self._id)
+        except UNREACHABLE:
+            if mark is None or mark["transaction"] is None or not await self._committed(mark):
+                raise
+        finally:
+            if mark is not None:  # whatever became of it
+                self._changed()
+        return result
 
-    async def _listen(self, heard: asyncio.Event) -> None:
-        """Keeps one connection that listens, and makes another when it is lost."""
+    async def _committed(self, mark: Any) -> bool:
+        """What became of a change whose connection broke while it was committed.
+
+        Raises:
+            StorageUnavailable: that cannot be known.
+        """
+        deadline = time.monotonic() + SETTLE_S
+        while time.monotonic() < deadline:
+            fate: str | None = IN_PROGRESS
+            with suppress(*UNREACHABLE):
+                async with self._session(READ.format(SETTLE_S)) as connection:
+                    fate = await connection.fetchval(
+                        FATE, mark["transaction"], mark["server"], timeout=SETTLE_S
+                    )
+            if fate is None:
+                break
+            if fate != IN_PROGRESS:
+                return fate == COMMITTED
+            await asyncio.sleep(POLL_S)
+        raise StorageUnavailable(
+            "the connection to the catalogue broke while a change was committed, and it cannot be known "
+            "whether the change was made; ask again",
+            retry_after_s=RETRY_AFTER_S,
+        )
+
+    async def _repeated(self, done: str, attempt: Callable[[], Awaitable[R]]) -> R:
+        """What has had no effect is tried again for a moment: PostgreSQL may be starting anew."""
+        patience = Patience()
         while True:
-            connection: Any = None
+            if self._outage.enter():  # what lies in the pool may be lines into the void
+                await self._pool.expire_connections()
+            pause_s: float | None = None
+            async with reachable(done):
+                try:
+                    result = await attempt()
+                except UNREACHABLE as problem:
+                    if not isinstance(problem, ANSWERS):
+                        self._outage.failed()
+                    if self._closed or isinstance(problem, HOPELESS):
+                        raise
+                    pause_s = patience.pause_s()
+                    if pause_s is None:
+                        raise
+                else:
+                    self._outage.answered()
+                    return result
+            await asyncio.sleep(pause_s or 0)
+
+    @asynccontextmanager
+    async def _session(self, begin: str) -> AsyncIterator[Any]:
+        """A connection in a transaction, which is committed in the end."""
+        async with self._pool.acquire(timeout=ACQUIRE_S) as connection:
             try:
-                connection = await asyncpg.connect(self._url, timeout=CONNECT_S)
-                await self._listen_on(connection, heard)
-            except UNREACHABLE as problem:
-                reason = str(problem) or type(problem).__name__
-                log.warning("catalogue.deaf", extra={"reason": reason})
-                await asyncio.sleep(RECONNECT_S)
-            finally:
-                self._listening = False
-                if connection is not None:
-                    connection.terminate()
+                await connection.execute(begin)
+                yield connection
+                await connection.execute("COMMIT")
+            except BaseException as problem:
+                await _undo(connection, problem)
+                raise
 
-    async def _listen_on(self, connection: Any, heard: asyncio.Event) -> None:
-        """Listens until the connection is lost; a network that drops everything never says so."""
-        lost = asyncio.Event()
-        connection.add_termination_listener(lambda _: lost.set())
-        await connection.add_listener(CHANNEL, self._hear)
-        self._stamp += 1  # whatever was committed meanwhile
-        self._listening = True
-        heard.set()
-        while not lost.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PULSE_S):
-                    await lost.wait()
-            if not lost.is_set():
-                await connection.execute(f"LISTEN {CHANNEL}", timeout=PULSE_S)
+    async def _notify(self, notice: str) -> None:
+        async with self._session(READ.format(READ_S).replace(" READ ONLY", "")) as connection:
+            await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, notice)
 
-    def _hear(self, _connection: object, _pid: int, _channel: str, sender: object) -> None:
-        if sender != self._id:
-            self._stamp += 1
+
+async def _undo(connection: Any, problem: BaseException) -> None:
+    """Leaves no transaction behind: rolled back where the line still works, else hung up."""
+    with suppress(asyncpg.InterfaceError):  # what was closed meanwhile has left the pool by itself
+        if isinstance(problem, Exception) and not isinstance(problem, BROKEN):
+            with suppress(*UNREACHABLE):
+                if connection.is_in_transaction():
+                    await connection.execute("ROLLBACK", timeout=CONNECT_S)
+                return
+        connection.terminate()
+
+
+def _nothing() -> None:
+    """What a pooler's absence means to whoever goes past it."""
 
 
 async def _keep_session(_connection: object) -> None:
     """Nothing to reset: no session state is ever set on pooled connections."""
-
-
-@asynccontextmanager
-async def _reachable(done: str) -> AsyncIterator[None]:
-    try:
-        yield
-    except UNREACHABLE as problem:
-        sentence = str(problem) or type(problem).__name__
-        raise StorageUnavailable(f"the catalogue cannot be {done}: {sentence}") from problem
 
 
 async def _migrate(connection: Any) -> None:

@@ -28,7 +28,7 @@ from sqlite_utils.migrations import Migrations
 from storage.catalogue import Query, Value
 from storage.catalogue.changes import Changes
 from storage.catalogue.rows import as_kind, migrations, positional, refuse_newer, statements
-from storage.errors import StorageUnavailable, Vanished
+from storage.errors import READ_ONLY, StorageUnavailable, StoreReadOnly, Vanished
 from storage.sealing import Documents
 
 T = TypeVar("T")
@@ -364,13 +364,12 @@ class SqliteCatalogue:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._changes.begin()
         try:
-            connection = self._connect()
-            try:
+            with closing(self._connect()) as connection:
                 database, known = sqlite_utils.Database(connection), _known_migrations()
                 refuse_newer(migration.name for migration in known.applied(database))
+                with database.atomic():  # by itself it makes the table and its index one by one
+                    known.ensure_migrations_table(database)
                 known.apply(database)
-            finally:
-                connection.close()
         finally:
             self._changes.end()
             fcntl.flock(self._lock, fcntl.LOCK_UN)
@@ -382,12 +381,17 @@ def _is_damage(problem: Exception) -> bool:
 
 
 def _said(problem: Exception) -> Exception:
-    """A broken reference in storage's words: what it was to refer to was there when it was looked up."""
-    if getattr(problem, "sqlite_errorcode", None) != sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
-        return problem
-    vanished = Vanished()
-    vanished.__cause__ = problem
-    return vanished
+    """An error in storage's words: a broken reference to what was there when it was looked up, a store that moves."""
+    said: Exception
+    match getattr(problem, "sqlite_errorcode", None):
+        case sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+            said = Vanished()
+        case sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+            said = StoreReadOnly(str(problem).removeprefix(READ_ONLY))
+        case _:
+            return problem
+    said.__cause__ = problem
+    return said
 
 
 def _known_migrations() -> Migrations:
