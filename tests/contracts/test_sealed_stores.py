@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from s3 import BUCKET, SeaweedFS
 from stores import DOMAIN, behind
 
 from storage import Storage, open_storage
+from storage.blobs.small import small_blob
 from storage.catalogue import domains
 from storage.errors import StorageUnavailable
 from storage.records import Blob, DomainId, Instant
@@ -81,6 +83,22 @@ async def test_nothing_plain_lies_anywhere(
     assert not any(canary in one for one in stored for canary in CANARIES)
     assert [len(one) for one in stored] in ([], [sealed_size(len(BYTES))])
     assert await storage.blobs.signed_url(DOMAIN, blob.sha256, size=blob.size) is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, 300_000])
+async def test_small_blobs_are_sealed_as_well(
+    storage: Storage, tmp_path: Path, objects: Callable[[], list[bytes]], size: int
+) -> None:
+    async with small_blob(storage.blobs, DOMAIN, digests=frozenset({"sha512"})) as incoming:
+        await incoming.write(BYTES[:size])
+        blob = await incoming.commit()
+    assert blob.sha256 == hashlib.sha256(BYTES[:size]).hexdigest()
+    for original in (False, True):
+        assert await content(storage, blob, original=original) == BYTES[:size]
+    assert await storage.blobs.stat(DOMAIN, blob.sha256) == size
+    stored = objects() or stored_files(tmp_path, blob)
+    assert [len(one) for one in stored] == [sealed_size(size)]
+    assert size < 48 or BYTES[:48] not in stored[0]
 
 
 async def test_a_plain_domain_beside_it_is_stored_as_it_is(
