@@ -25,16 +25,21 @@ external_connection = "public:pypi"
 
 
 def configured(
-    folder: Path, registry: Registry, *, provider: str = "keyring", storage: str = "", **more: str
+    folder: Path,
+    registry: Registry,
+    *,
+    provider: str = "keyring",
+    storage: str = "",
+    key: str = KEY,
 ) -> Entrepot:
-    """The server, not started; `storage`: further lines of [storage]; `more`: of [encryption]."""
+    """The server, not started; `storage`: further lines of [storage]."""
     server = Entrepot(folder=folder, port=free_port())
     values = {"port": server.port, "workers": 1, "path": folder / "data", "anonymous": "read"}
     text = CONFIG.format(**values, fresh_s=300, upstream=registry.url) + PLAIN
-    section = {"provider": provider, "keyring": str(folder / "keyring")} | more
-    lines = "".join(f'{key} = "{value}"\n' for key, value in section.items())
+    section = {"provider": provider, "keyring": str(folder / "keyring")}
+    lines = "".join(f'{name} = "{value}"\n' for name, value in section.items())
     text = text.replace("[auth]\n", f"{storage}[encryption]\n{lines}[auth]\n", 1)
-    text = text.replace('name = "acme"', f'name = "acme"\nencryption_key = "{KEY}"')
+    text = text.replace('name = "acme"', f'name = "acme"\nencryption_key = "{key}"')
     (folder / "entrepot.toml").write_text(text)
     return server
 

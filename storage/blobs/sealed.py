@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol, cast
 
 from storage.blobs import BlobStore, IncomingBlob, OpenBlob, PartialBlob
+from storage.blobs.small import Puts
 from storage.blobs.spool import Holds, running_hash, unavailable
 from storage.blobs.spool import holds as holds_plain
 from storage.blobs.unsealing import Frames, GrowingFile, SealedReader, SealingReader
@@ -28,6 +29,7 @@ from storage.sealing import (
     open_header,
     plain_size,
     read_seal,
+    seal_whole,
     sealed_size,
     unsealed,
 )
@@ -171,6 +173,22 @@ class SealedBlobStore:
             seal = Seal.new(data_key, domain)
             await carrier.write(seal.begin())
             yield SealingBlob(carrier, seal, domain, digests, self._frames)
+
+    async def put(self, domain: DomainId, blob: Blob, content: bytes) -> None:
+        """Small bytes, which have this digest, as `storage.blobs.small` has it."""
+        data_key = await self.keys.require(domain)
+        if data_key is not None:
+            content = await asyncio.get_running_loop().run_in_executor(
+                self._frames.threads, seal_whole, data_key, domain, blob.sha256, content
+            )
+        stored = Blob(sha256=blob.sha256, size=len(content), digests=blob.digests)
+        if isinstance(self.behind, Puts):
+            await self.behind.put(domain, stored, content)
+            return
+        async with self.carry(domain) as incoming:
+            await incoming.write(content)
+            incoming.name(stored)
+            await incoming.commit()
 
     @asynccontextmanager
     async def carry(self, domain: DomainId) -> AsyncIterator[Carrier]:

@@ -37,6 +37,11 @@ async def find(tx: Transaction, domain: DomainId) -> NamedKey | None:
     )
 
 
+async def is_there(tx: Transaction, domain: DomainId) -> bool:
+    """Whether there is such a domain at all."""
+    return await tx.one(str, "SELECT id FROM domain WHERE id = $1", domain) is not None
+
+
 async def all_of(tx: Transaction) -> list[NamedKey]:
     """The keys of all encrypted domains, by the name of the domain."""
     return await tx.all(

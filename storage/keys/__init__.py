@@ -76,6 +76,10 @@ class DomainKeys:
             if domain in self.plain or domain in self.opened:
                 return self.opened.get(domain)
             row = await self._catalogue.read(domain_keys.find, domain)
+            if row is None and not await self._catalogue.read(domain_keys.is_there, domain):
+                raise KeyMissing(
+                    f"the catalogue has no domain {domain}: nobody knows whether it is encrypted"
+                )
             if row is None:
                 self.learn(domain, None)
                 return None

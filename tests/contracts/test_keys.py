@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -226,6 +227,12 @@ async def test_a_domain_whose_key_is_missing_is_refused_and_others_are_not(
         await again.close()
 
 
+async def test_nothing_is_stored_for_a_domain_of_which_nothing_is_known(storage: Storage) -> None:
+    with pytest.raises(KeyMissing, match=OTHER):
+        async with storage.blobs.create(OTHER):
+            raise AssertionError("it might be encrypted")
+
+
 async def test_the_metadata_of_revisions_is_sealed(
     storage: Storage, settings: StorageSettings
 ) -> None:
@@ -250,3 +257,27 @@ async def test_the_metadata_of_revisions_is_sealed(
             )
     finally:
         await other.close()
+
+
+async def test_a_domain_that_another_process_has_encrypted_is_sealed_here_too(
+    storage: Storage, settings: StorageSettings
+) -> None:
+    here = await open_storage(settings)
+    values = {"id": OTHER, "name": "later", "owner": "1" * 12, "encryption_key": "team"}
+    row, data_key = await storage.keys.make(await storage.keys.find("team"), OTHER, now=Instant(1))
+    await storage.catalogue.write(domains.insert, **values, now=Instant(1))
+    await storage.catalogue.write(domain_keys.insert, row)
+    try:
+        async with here.blobs.create(OTHER) as incoming:
+            assert incoming.descriptor is None
+            await incoming.write(b"ours")
+            blob = await incoming.commit()
+        assert await here.keys.require(OTHER) == data_key
+        opened = await storage.blobs.open(OTHER, blob.sha256)
+        assert await opened.read(0, 10) == b"ours"
+        opened.close()
+        path = here.blobs.path(OTHER, blob.sha256)
+        assert path is not None
+        assert b"ours" not in await asyncio.to_thread(path.read_bytes)
+    finally:
+        await here.close()

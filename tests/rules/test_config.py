@@ -76,7 +76,7 @@ def error_of(folder: Path, text: str, environ: dict[str, str] | None = None) -> 
         ),
         (
             '[encryption]\nprovider = "vault"',
-            'encryption.provider: expected "none", "keyring", "environment" or "aws-kms", found "vault"',
+            'encryption.provider: expected "aws-kms" or "environment" or "keyring" or "none", found "vault"',
         ),
         (
             '[encryption]\nprovider = "keyring"',

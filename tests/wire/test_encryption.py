@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import aws
 import keep
+import kms
 import pytest
 from encrypted import KEY, configured, keyring, traces
 from keep import Publisher, blob, run
@@ -441,3 +443,52 @@ def test_a_server_without_the_provider_does_not_touch_an_encrypted_domain(
     server.start()
     assert server.get(path_of(offer)).body == offer.content
     assert server.check() == (0, "")
+
+
+@pytest.fixture
+def service() -> Iterator[kms.Kms]:
+    made = kms.Kms()
+    yield made
+    made.stop()
+
+
+@pytest.mark.parametrize("provider", ["environment", "aws-kms"])
+def test_other_providers_serve_and_rotate_as_well(
+    provider: str,
+    tmp_path: Path,
+    registry: Registry,
+    service: kms.Kms,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old, new = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
+    service.add(KEY)
+    for name, value in (
+        ("ENTREPOT_KEY_TEAM", old),
+        ("ENTREPOT_ENCRYPTION__KMS__ENDPOINT", service.url),
+        ("ENTREPOT_ENCRYPTION__KMS__REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "AKIAKMSKMSKMSKMSKMS0"),
+        ("AWS_SECRET_ACCESS_KEY", "a secret"),
+    ):
+        monkeypatch.setenv(name, value)
+    server = configured(tmp_path, registry, provider=provider, key=f"alias/{KEY}")
+    server.start()
+    try:
+        offer = registry.offers("anvil", "1.0", padding=LARGE)
+        assert server.get(path_of(offer)).body == offer.content
+        shown = aws.client(server).describe_domain(domain="acme")["domain"]["encryptionKey"]
+        assert shown.startswith("arn:aws:kms:us-east-1:111122223333:key/")
+        assert traces(tmp_path / "data", offer.content[MIB : MIB + 48], old.encode()) == []
+
+        service.add(KEY)
+        monkeypatch.setenv("ENTREPOT_KEY_TEAM", new)
+        monkeypatch.setenv("ENTREPOT_KEY_TEAM_OLD", old)
+        assert server.command("keys", "rotate").startswith("acme: ")
+        monkeypatch.delenv("ENTREPOT_KEY_TEAM_OLD")
+        server.stop()
+        server.start()
+        assert server.get(path_of(offer)).body == offer.content
+        assert "keyring" in server.command("keys", "new", KEY, succeeds=False)
+        used = {"DescribeKey", "Encrypt", "Decrypt"} if provider == "aws-kms" else set()
+        assert set(service.asked) == used
+    finally:
+        server.stop()
