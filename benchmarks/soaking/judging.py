@@ -13,6 +13,8 @@ GROWTH_BYTES = 24 * MIB
 def judge(soak: Soak, before: Sample, samples: list[Sample], after: Sample) -> list[str]:
     """The promises that do not hold."""
     broken = list(soak.broken)
+    if soak.untold:
+        broken.append(f"so did {soak.untold} more requests")
     quarter = len(samples) // 4
     early, late = samples[quarter : 2 * quarter], samples[-max(1, quarter) :]
     if early:

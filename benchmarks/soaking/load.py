@@ -14,6 +14,7 @@ from soaking.client import Client, Gone
 from soaking.packages import document, tarball, upload, wheel
 from soaking.registry import Registry
 
+TOLD = 20  # of what is broken, as sentences
 IDLE_S = 60.0  # the longest that an idle connection says nothing; servers close them after 75 s
 PUBLISHED = 40  # names that are published, each in ever new versions
 FAULTY = {502, 503, 504}  # what a cold request may get while the registry fails
@@ -33,6 +34,7 @@ class Soak:
     asked: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
+    untold: int = 0  # what broke beyond those
     ending: bool = False
     cold: int = 0
     versions: Counter[str] = field(default_factory=Counter)
@@ -72,8 +74,10 @@ class Soak:
         return status
 
     def tell(self, what: str) -> None:
-        if len(self.broken) < 20:
+        if len(self.broken) < TOLD:
             self.broken.append(what)
+        else:
+            self.untold += 1
 
     async def rest(self, mean_s: float) -> None:
         """Waits for a while, but not beyond the end."""

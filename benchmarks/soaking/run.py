@@ -84,23 +84,23 @@ async def load(soak: Soak, connections: int, seconds: float, pid: int) -> list[S
     """Everybody works until the time is over; the samples."""
     clients = [Client(soak.port) for _ in range(connections)]
 
-    def mostly_idle(client: Client) -> Callable[[], Awaitable[None]]:
-        return lambda: (
-            soak.fetch(client) if random.random() < 0.15 else soak.hot(client)  # noqa: S311
+    async def mostly_idle(client: Client) -> None:
+        """Asks once, so that the connection is open from the beginning; then now and then."""
+        await soak.hot(client)
+        await repeat(
+            soak,
+            lambda: (
+                soak.fetch(client) if random.random() < 0.15 else soak.hot(client)  # noqa: S311
+            ),
+            30,
         )
 
     samples: list[Sample] = []
     started = time.monotonic()
     async with asyncio.TaskGroup() as group:
         for client in clients:
-            group.create_task(repeat(soak, mostly_idle(client), 30))
+            group.create_task(mostly_idle(client))
             await asyncio.sleep(0.002)  # as people arrive, not as a flood
-        # Idle connections are to be open from the beginning, not from their first request on.
-        for client in clients:
-            if client.writer is None:
-                client.reader, client.writer = await asyncio.open_connection(
-                    "127.0.0.1", soak.port, limit=1 << 20
-                )
         busy = [Client(soak.port) for _ in range(8)]
         for client in busy:
             group.create_task(repeat(soak, lambda client=client: soak.hot(client), 0.05))
