@@ -213,7 +213,7 @@ def test_a_kill_at_any_step_loses_nothing_acknowledged(
     operation: Operation, store: Store, tmp_path: Path, totals: Counter[str], full: bool
 ) -> None:
     steps = count_steps(operation, store, tmp_path / "whole")
-    assert steps > 10
+    assert steps > 5  # a refresh that finds something new is the shortest: nine
     for step in chosen(steps, full=full, sample=SAMPLE):
         server = store.server.copied(tmp_path / "killed")
         server.kill_at, server.offset_s = step, operation.offset_s

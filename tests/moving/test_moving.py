@@ -171,9 +171,9 @@ def test_a_move_that_is_killed_again_and_again_goes_on_where_it_was(move: Move) 
     with started(move.before) as server:
         publisher = Publisher.of(server)
         for number in range(40):
-            publisher.publish("kit", f"{number}", padding=100_000)
+            publisher.publish("kit", f"{number}", padding=1_000_000)
         states, kills = set(), 0
-        for patience_s in (0.7, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0):
+        for patience_s in (0.5, 0.6, 0.7, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0):
             process = move.begin("--jobs", "1")
             try:
                 process.wait(patience_s)
