@@ -125,10 +125,6 @@ async def _scrub(
             async for fault in upkeep.scrub(storage, plan):
                 count += 1
                 click.echo(await describe(fault))
-                if (
-                    fault.damage is not None
-                ):  # what has been told is not told again after an interruption
-                    place.reached(fault.domain, fault.damage.blob.sha256)
     return count
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from postgres import Postgres
 from s3 import SeaweedFS
 from servers import CONFIG, Entrepot, free_port
 from standins import Registry, Server
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A job in a shell's background ignores it, and so would every command that a test starts and interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
