@@ -121,3 +121,10 @@ class CannotMove(StorageError):
 
 class BackupUnusable(StorageError):
     """A backup is incomplete, or its bytes are not those that were saved; the message names the file."""
+
+
+def damage_of(problem: BlobUnreadable | BlobCorrupt) -> str:
+    """What is wrong with a blob that is stored, as the end of a sentence that begins with its name."""
+    if isinstance(problem, BlobUnreadable):
+        return f"cannot be read: {problem.reason}"
+    return f"cannot be unsealed: {problem}"

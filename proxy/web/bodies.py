@@ -19,10 +19,9 @@ from multipart import (
 from starlette.requests import ClientDisconnect, Request
 
 from proxy.errors import CodingUnsupported, Invalid, TooLarge
-from storage.blobs.small import ROOM
+from storage.blobs.small import HELD, ROOM
 from storage.errors import StorageUnavailable
 
-HELD: Final = 256 << 10  # bytes of a body in memory
 MAX_PARTS: Final = 10_000
 MAX_FIELDS_BYTES: Final = 16 << 20  # of all parts but files: a long description is in one of them
 

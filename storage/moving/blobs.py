@@ -9,7 +9,13 @@ from typing import Final
 
 from storage.blobs import IncomingBlob, OpenBlob
 from storage.catalogue import blobs, domains
-from storage.errors import BlobUnreadable, StorageError, StorageUnavailable
+from storage.errors import (
+    BlobCorrupt,
+    BlobUnreadable,
+    StorageError,
+    StorageUnavailable,
+    damage_of,
+)
 from storage.moving.places import End
 from storage.moving.plan import Moved, Progress
 from storage.moving.seen import Seen
@@ -121,8 +127,8 @@ class Copying:
             if await self.source.storage.catalogue.read(blobs.find, domain.id, blob.sha256):
                 self._fault(lacking, "is missing")
             return  # else gc has removed it meanwhile
-        except BlobUnreadable as problem:
-            self._fault(lacking, f"cannot be read: {problem.reason}")
+        except (BlobUnreadable, BlobCorrupt) as problem:
+            self._fault(lacking, damage_of(problem))
             return
         try:
             async with self.target.storage.blobs.create(domain.id) as incoming:
@@ -143,8 +149,8 @@ class Copying:
                 await incoming.write(piece)
                 offset += len(piece)
                 self.progress.copied(size_bytes=len(piece))
-        except BlobUnreadable as problem:
-            return f"cannot be read: {problem.reason}"
+        except (BlobUnreadable, BlobCorrupt) as problem:
+            return damage_of(problem)
         found = await incoming.finish()
         if found.sha256 != blob.sha256:
             return f"holds bytes with the digest {found.sha256}"

@@ -16,7 +16,7 @@ from storage import Storage
 from storage.blobs import OpenBlob
 from storage.catalogue import Transaction, blobs, domains, holders
 from storage.catalogue.holders import Holder, Source
-from storage.errors import BlobCorrupt, BlobUnreadable
+from storage.errors import BlobCorrupt, BlobUnreadable, damage_of
 from storage.records import Blob, Domain, DomainId, Instant, Sha256
 from storage.upkeep.carried import unverifiable
 
@@ -153,22 +153,16 @@ async def _compare(storage: Storage, domain: Domain, blob: Blob, plan: Scrub) ->
     except FileNotFoundError:
         return "is missing"
     except (BlobUnreadable, BlobCorrupt) as problem:
-        return _refused(problem)
+        return damage_of(problem)
     try:
         if opened.size != blob.size:
             return f"has {opened.size} bytes instead of {blob.size}"
         found = await _digest(opened, plan)
     except (BlobUnreadable, BlobCorrupt) as problem:
-        return _refused(problem)
+        return damage_of(problem)
     finally:
         opened.close()
     return None if found == blob.sha256 else f"holds bytes with the digest {found}"
-
-
-def _refused(problem: BlobUnreadable | BlobCorrupt) -> str:
-    if isinstance(problem, BlobUnreadable):
-        return f"cannot be read: {problem.reason}"
-    return f"cannot be unsealed: {problem}"
 
 
 async def _digest(opened: OpenBlob, plan: Scrub) -> str:
