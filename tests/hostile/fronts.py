@@ -5,37 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import os
-import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+import nginx
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from nginx import EXAMPLES, installed, replaced
 from servers import free_port
 
-EXAMPLES = Path(__file__).parents[2] / "docs/examples"
-PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
-MAIN = """
-worker_processes 1;
-daemon off;
-{user}
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{ worker_connections 512; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/entrepot.conf;
+PLAIN = """
     server {{
         listen 127.0.0.1:{plain};
         location / {{
@@ -46,10 +28,7 @@ http {{
             proxy_request_buffering off;
         }}
     }}
-}}
 """
-
-
 CADDY = """{{
 	admin off
 	storage file_system {folder}/storage
@@ -77,7 +56,6 @@ StartFront = Callable[[Path, int], Front]
 
 def start_nginx(folder: Path, backend: int) -> Front:
     """Nginx before a server on this port, with the example's own text but for ports and files."""
-    program = installed("nginx")
     port, plain = free_port(), free_port()
     certificate, key = make_pair(folder, "packages")
     text = replaced(
@@ -89,11 +67,8 @@ def start_nginx(folder: Path, backend: int) -> Front:
             "/etc/ssl/packages.key": str(key),
         },
     )
-    (folder / "entrepot.conf").write_text(text)
-    user = "user root;" if folder.owner() == "root" else ""
-    (folder / "nginx.conf").write_text(MAIN.format(folder=folder, plain=plain, user=user))
-    command = [program, "-p", folder, "-c", folder / "nginx.conf"]
-    return started(Front(port, plain, certificate, run(folder, command)), folder)
+    process = nginx.start(folder, text, port, plain, more=PLAIN.format(plain=plain))
+    return Front(port, plain, certificate, process)
 
 
 def start_caddy(folder: Path, backend: int) -> Front:
@@ -113,46 +88,11 @@ def start_caddy(folder: Path, backend: int) -> Front:
     ]
     (folder / "Caddyfile").write_text(CADDY.format(folder=folder) + "".join(sites))
     command = [program, "run", "--config", folder / "Caddyfile", "--adapter", "caddyfile"]
-    return started(Front(port, plain, certificate, run(folder, command)), folder)
-
-
-def installed(name: str) -> str:
-    """The program; the test is skipped where there is none."""
-    found = shutil.which(name, path=PATH)
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
-def replaced(text: str, changes: dict[str, str]) -> str:
-    """The text with every one of these changes; each has its place in it."""
-    for old, new in changes.items():
-        assert old in text
-        text = text.replace(old, new)
-    return text
-
-
-def run(folder: Path, command: list[str | Path]) -> subprocess.Popen[bytes]:
-    """The command, which has no home but the folder."""
     home = {name: str(folder) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
     with (folder / "stderr").open("wb") as stderr:
-        return subprocess.Popen(command, stdout=stderr, stderr=stderr, env=os.environ | home)
-
-
-def started(front: Front, folder: Path) -> Front:
-    """The same, as soon as it answers on both ports."""
-    deadline = time.monotonic() + 20
-    waiting = [front.port, front.plain]
-    while waiting:
-        assert front.process.poll() is None, (folder / "stderr").read_text()
-        assert time.monotonic() < deadline, "it does not answer"
-        try:
-            socket.create_connection(("127.0.0.1", waiting[0]), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            waiting.pop(0)
-    return front
+        process = subprocess.Popen(command, stdout=stderr, stderr=stderr, env=os.environ | home)
+    nginx.until_open(process, folder, port, plain)
+    return Front(port, plain, certificate, process)
 
 
 def make_pair(folder: Path, stem: str, common_name: str = "localhost") -> tuple[Path, Path]:

@@ -2,71 +2,34 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import nginx
 import pytest
 from archives import form, wheel
 from fleets import Fleet
+from nginx import EXAMPLES, replaced
 from servers import Entrepot, clean_environment, free_port
-
-EXAMPLE = Path(__file__).parents[2] / "docs/examples/compose/balancer.conf"
-MAIN = """
-worker_processes 1;
-daemon off;
-{user}
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{ worker_connections 512; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/balancer.conf;
-}}
-"""
 
 
 @pytest.fixture
 def balancer(fleet: Fleet, tmp_path: Path) -> Iterator[Entrepot]:
     """Nginx with the example's own text but for names and ports, to be asked like a server."""
-    found = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-    if found is None:
-        pytest.skip("nginx is not installed")
-    port, text = free_port(), EXAMPLE.read_text()
-    for old, new in {
-        "entrepot-1:8080": f"127.0.0.1:{fleet.first.port}",
-        "entrepot-2:8080": f"127.0.0.1:{fleet.second.port}",
-        "listen 8080;": f"listen 127.0.0.1:{port};",
-    }.items():
-        assert old in text
-        text = text.replace(old, new)
-    (tmp_path / "balancer.conf").write_text(text)
-    user = "user root;" if tmp_path.owner() == "root" else ""
-    (tmp_path / "nginx.conf").write_text(MAIN.format(folder=tmp_path, user=user))
-    with (tmp_path / "stderr").open("wb") as stderr:
-        process = subprocess.Popen(
-            [found, "-p", tmp_path, "-c", tmp_path / "nginx.conf"], stderr=stderr
-        )
-    deadline = time.monotonic() + 20
-    while True:
-        assert process.poll() is None, (tmp_path / "stderr").read_text()
-        assert time.monotonic() < deadline
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            break
-        except OSError:
-            time.sleep(0.05)
+    port = free_port()
+    text = replaced(
+        (EXAMPLES / "compose/balancer.conf").read_text(),
+        {
+            "entrepot-1:8080": f"127.0.0.1:{fleet.first.port}",
+            "entrepot-2:8080": f"127.0.0.1:{fleet.second.port}",
+            "listen 8080;": f"listen 127.0.0.1:{port};",
+        },
+    )
+    process = nginx.start(tmp_path, text, port)
     yield Entrepot(folder=fleet.first.folder, port=port)
     process.terminate()
     process.wait(20)
