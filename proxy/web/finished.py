@@ -8,13 +8,13 @@ ends by time. Whatever is not found here takes the ordinary way, which is the on
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from starlette.responses import Response
 
+from proxy.flows.recent import Recent
 from proxy.observe import FINISHED_BYTES
 from proxy.web.heads import Key, KnownHeads
 from storage.records import Instant
@@ -68,11 +68,9 @@ class FinishedAnswers:
     """The answers that were given last, bounded by their bytes."""
 
     def __init__(self, limit_bytes: int, clock: Callable[[], Instant]) -> None:
-        self.held_bytes = 0
         self.heads = KnownHeads()
-        self._limit_bytes = limit_bytes
         self._clock = clock
-        self._held: OrderedDict[Key, Finished] = OrderedDict()
+        self._held: Recent[Key, Finished] = Recent(limit_bytes)
 
     def find(self, key: Key, stamp: int) -> Finished | None:
         """The answer under a key, if it still holds."""
@@ -80,9 +78,8 @@ class FinishedAnswers:
         if found is None:
             return None
         if found.stamp != stamp or not found.since <= self._clock() < found.until:
-            self._drop(key)
+            self._held.drop(key)
             return None
-        self._held.move_to_end(key)
         return found
 
     def keep(self, key: Key, response: Lasting, *, stamp: int, label: str, source: str) -> None:
@@ -92,8 +89,7 @@ class FinishedAnswers:
         etag = headers.get(b"etag", b"").removeprefix(b"W/")
         if not etag or len(body) > MAX_BODY or _cost(key, b"") > MAX_KEY:
             return
-        self._drop(key)
-        self._held[key] = Finished(
+        finished = Finished(
             path=key[0].partition(b"?")[0].decode("latin-1"),
             head=_head(headers, NOT_KEPT) + b"content-length: %d\r\n\r\n" % len(body),
             body=body,
@@ -105,15 +101,8 @@ class FinishedAnswers:
             label=label,
             source=source,
         )
-        self.held_bytes += _cost(key, body)
-        while self.held_bytes > self._limit_bytes and self._held:
-            self._drop(next(iter(self._held)))
-        FINISHED_BYTES.set(self.held_bytes)
-
-    def _drop(self, key: Key) -> None:
-        found = self._held.pop(key, None)
-        if found is not None:
-            self.held_bytes -= _cost(key, found.body)
+        self._held.put(key, finished, _cost(key, body))
+        FINISHED_BYTES.set(self._held.held_bytes)
 
 
 def _cost(key: Key, body: bytes) -> int:
