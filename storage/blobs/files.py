@@ -27,6 +27,7 @@ from storage.blobs.spool import (
     Spool,
     SpoolFolder,
     holds,
+    sync_folder,
     unavailable,
     unreadable,
     verify_names,
@@ -119,14 +120,6 @@ def _sync_and_close(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class FileBlobStore:
     """`BlobStore` on a local file system, or on one that machines share."""
 
@@ -202,7 +195,7 @@ class FileBlobStore:
 
     def sync_folders(self, target: Path) -> None:
         """Makes the entry of a file durable, and those of the folders above that nobody has synced yet."""
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         for folder in target.parents[:3]:  # the domain's own folder is the last
             if str(folder) not in self._entered:
                 self._enter(folder)
@@ -213,7 +206,7 @@ class FileBlobStore:
         if str(above) not in self._looked:  # one sync is enough for all that stand there already
             known += above.iterdir()
             self._looked.add(str(above))
-        _sync_folder(above)
+        sync_folder(above)
         self._entered.update(map(str, known))
 
     async def open(self, domain: DomainId, sha256: Sha256, *, original: bool = False) -> OpenFile:

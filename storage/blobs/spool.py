@@ -69,6 +69,15 @@ def holds(_domain: DomainId, sha256: Sha256, path: Path) -> bool:
         return False
 
 
+def sync_folder(folder: Path) -> None:
+    """Makes the entries of a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def machine() -> str:
     """Twelve digits that are the same for all processes that share this machine's page cache."""
     try:
