@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from proxy.computing import computed
 from proxy.errors import Failed, Invalid, UpstreamCorrupt
 from proxy.flows.depot import Depot
 from proxy.flows.recent import Recent
@@ -201,8 +202,8 @@ async def _keep(
         )
     format = depot.formats[ref.format]
     try:
-        index, digest, size_bytes, packed = await asyncio.to_thread(
-            lambda: _pack(format.read_index(ref, answer))
+        index, digest, size_bytes, packed = await computed(
+            lambda: _pack(format.read_index(ref, answer)), size=len(answer.body)
         )
     except Invalid as problem:
         raise UpstreamCorrupt(via.name, str(problem)) from problem

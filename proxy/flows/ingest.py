@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 from proxy.errors import UpstreamCorrupt, UpstreamUnavailable
 from proxy.flows.depot import Depot
 from proxy.flows.downloads import Download
 from proxy.format import Connection
 from storage.blobs import IncomingBlob, PartialBlob
-from storage.blobs.small import SmallBlob, small_blob
-from storage.catalogue import blobs, leases, sidecars
+from storage.blobs.small import HELD, SmallBlob, small_blob
+from storage.catalogue import Transaction, blobs, leases, sidecars
 from storage.errors import StorageUnavailable
 from storage.records import Asset, Blob, DomainId, Instant, PackageFormat, Sha256
 
@@ -26,6 +28,14 @@ POLL_S: Final = 0.02  # between two looks at a file that another process writes
 ADOPT_TRIES: Final = 100
 VERIFIED: Final = frozenset({"sha256", "sha512", "sha1", "md5"})
 SECOND: Final = 1_000_000  # µs
+
+
+class Adopt(Protocol):
+    """Writes the row of committed bytes, and what goes with it: `blobs.adopt`, `sidecars.adopt`."""
+
+    async def __call__(
+        self, tx: Transaction, domain: DomainId, blob: Blob, *, now: Instant
+    ) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,21 +56,26 @@ class _Job:
     source: Source
     download: Download
     key: str  # of the lease
+    place: str  # where the bytes go
+    followed: bool  # they may be read there while they arrive
 
-    async def take(self, place: str, *, note: str) -> bool:
-        """Whether this process does the work, writing to this place."""
-        now = self.depot.clock()
+    async def take(self, *, note: str | None = None) -> bool:
+        """Whether this process does the work; the others are told where they can follow it."""
+        now, size = self.depot.clock(), self.download.size
+        if note is None:
+            note = f"{self.place} {size}" if self.followed and size is not None else self.place
         return await self.depot.catalogue.note(
             leases.take,
             self.key,
-            owner=self.owner(place),
+            owner=self.owner,
             until=Instant(now + LEASE_S * SECOND),
             now=now,
             note=note,
         )
 
-    def owner(self, place: str) -> str:
-        return f"{self.depot.process} {place}"
+    @property
+    def owner(self) -> str:
+        return f"{self.depot.process} {self.place}"
 
 
 async def ingest(depot: Depot, domain: DomainId, source: Source, download: Download) -> Blob:
@@ -71,12 +86,19 @@ async def ingest(depot: Depot, domain: DomainId, source: Source, download: Downl
     """
     asset = source.asset
     download.size = asset.size
-    key = f"download {domain} {asset.sha256 or asset.url}"
-    job = _Job(depot=depot, domain=domain, source=source, download=download, key=key)
     digests = frozenset(asset.digests) & VERIFIED
     while True:
-        async with depot.blobs.create(domain, digests=digests) as incoming:
-            if await job.take(incoming.place, note=_note(incoming.place, asset.size)):
+        async with _created(depot, domain, asset, digests) as incoming:
+            job = _Job(
+                depot=depot,
+                domain=domain,
+                source=source,
+                download=download,
+                key=f"download {domain} {asset.sha256 or asset.url}",
+                place=incoming.place,
+                followed=not isinstance(incoming, SmallBlob),
+            )
+            if await job.take():
                 return await _fetch_leased(job, incoming)
         found = await _follow_other(job)
         if found is not None:
@@ -92,19 +114,23 @@ async def forget_done(depot: Depot, domain: DomainId, sha256: Sha256) -> None:
     await depot.catalogue.note(leases.drop, f"download {domain} {sha256}", noted=DONE)
 
 
-def _note(place: str, size: int | None) -> str:
-    """What other processes need to follow: where the file grows, and its size in bytes once known."""
-    return place if size is None else f"{place} {size}"
+def _created(
+    depot: Depot, domain: DomainId, asset: Asset, digests: frozenset[str]
+) -> AbstractAsyncContextManager[IncomingBlob | SmallBlob]:
+    """Small files arrive in memory: they are here before following them would be worth a file."""
+    if asset.size is not None and asset.size <= HELD:
+        return small_blob(depot.blobs, domain, digests=digests)
+    return depot.blobs.create(domain, digests=digests)
 
 
-async def _fetch_leased(job: _Job, incoming: IncomingBlob) -> Blob:
-    place, depot = incoming.place, job.depot
+async def _fetch_leased(job: _Job, incoming: IncomingBlob | SmallBlob) -> Blob:
+    depot = job.depot
 
     async def renew() -> None:
         while True:
             await asyncio.sleep(RENEW_S)
             try:
-                await job.take(place, note=_note(place, job.download.size))
+                await job.take()
             except StorageUnavailable as problem:  # there is time for two more tries
                 log.warning("lease.unrenewed", extra={"reason": str(problem)})
 
@@ -113,26 +139,26 @@ async def _fetch_leased(job: _Job, incoming: IncomingBlob) -> Blob:
         blob = await _fetch(job, incoming)
     except BaseException:
         renewal.cancel()
-        await _let_go(job, place)
+        await _let_go(job)
         raise
     finally:
         job.download.source = None  # its file is closed soon; followers go on with the stored bytes
     renewal.cancel()
     # Whoever follows in another process reads the digest here; gc removes the row. Nobody here waits for it.
-    told = job.take(place, note=f"{DONE}{blob.sha256}")
+    told = job.take(note=f"{DONE}{blob.sha256}")
     depot.background.start(told, name="tell of stored bytes")
     return blob
 
 
-async def _let_go(job: _Job, place: str) -> None:
+async def _let_go(job: _Job) -> None:
     """Gives the lease back; if that fails, too, its time runs out."""
     try:
-        await job.depot.catalogue.note(leases.release, job.key, owner=job.owner(place))
+        await job.depot.catalogue.note(leases.release, job.key, owner=job.owner)
     except StorageUnavailable as problem:
         log.warning("lease.left", extra={"lease_s": LEASE_S, "reason": str(problem)})
 
 
-async def _fetch(job: _Job, incoming: IncomingBlob) -> Blob:
+async def _fetch(job: _Job, incoming: IncomingBlob | SmallBlob) -> Blob:
     depot, via, asset, download = job.depot, job.source.via, job.source.asset, job.download
     at_most = depot.asset_bytes if asset.size is None else asset.size
     async with depot.upstream.open_file(via, asset.url or "") as file:
@@ -143,15 +169,17 @@ async def _fetch(job: _Job, incoming: IncomingBlob) -> Blob:
             raise UpstreamCorrupt(via.name, f"{asset.name} is larger than {at_most} bytes")
         if asset.size is None and file.size is not None:
             download.size = file.size
-            await job.take(incoming.place, note=_note(incoming.place, file.size))
-        download.source = incoming
+            await job.take()
+        followed = None if isinstance(incoming, SmallBlob) else incoming
+        download.source = followed
         async for chunk in file.chunks():
             await incoming.write(chunk)
             if incoming.size > at_most:
                 where = "of its index" if asset.size is not None else "that a file may have"
                 reason = f"{asset.name} is longer than the {at_most} bytes {where}"
                 raise UpstreamCorrupt(via.name, reason)
-            download.progressed(incoming.size)
+            if followed is not None:
+                download.progressed(incoming.size)
     blob = await incoming.finish()
     _verify(via, asset, blob)
     await store(depot, job.domain, incoming)
@@ -169,7 +197,12 @@ def _verify(via: Connection, asset: Asset, blob: Blob) -> None:
             raise UpstreamCorrupt(via.name, reason)
 
 
-async def store(depot: Depot, domain: DomainId, incoming: IncomingBlob | SmallBlob) -> Blob:
+async def store(
+    depot: Depot,
+    domain: DomainId,
+    incoming: IncomingBlob | SmallBlob,
+    adopt: Adopt = blobs.adopt,
+) -> Blob:
     """Commits bytes, then writes their row; waits while gc deletes the same bytes.
 
     A power cut may forget the row, and gc finds the bytes; what is durable and refers to it makes it so.
@@ -180,17 +213,19 @@ async def store(depot: Depot, domain: DomainId, incoming: IncomingBlob | SmallBl
     for _ in range(ADOPT_TRIES):
         now = depot.clock()
         blob = await incoming.commit()
-        if await depot.catalogue.note(blobs.adopt, domain, blob, now=now):
+        if await depot.catalogue.note(adopt, domain, blob, now=now):
             return blob
         await asyncio.sleep(POLL_S)
     raise StorageUnavailable(f"the blob {blob.sha256} is being deleted; try again")
 
 
-async def store_bytes(depot: Depot, domain: DomainId, content: bytes) -> Blob:
+async def store_bytes(
+    depot: Depot, domain: DomainId, content: bytes, adopt: Adopt = blobs.adopt
+) -> Blob:
     """Keeps a small document."""
     async with small_blob(depot.blobs, domain) as incoming:
         await incoming.write(content)
-        return await store(depot, domain, incoming)
+        return await store(depot, domain, incoming, adopt)
 
 
 async def keep_sidecars(
@@ -205,8 +240,9 @@ async def keep_sidecars(
         found = await asyncio.to_thread(depot.formats[format].sidecars, name, file)
     for kind, document in found.items():
         if await depot.catalogue.read(sidecars.find, domain, sha256, kind) is None:
-            kept = await store_bytes(depot, domain, document)
-            await depot.catalogue.note(sidecars.insert, domain, sha256, kind, kept.sha256)
+            await store_bytes(
+                depot, domain, document, partial(sidecars.adopt, source=sha256, kind=kind)
+            )
 
 
 async def _follow_other(job: _Job) -> Blob | None:

@@ -6,7 +6,6 @@ stamp costs nothing, a changed one a look at the generation; only a changed gene
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Final
 
 from isal import igzip
 
+from proxy.computing import SHORT, computed
 from proxy.flows.depot import Depot
 from proxy.flows.index import offered
 from proxy.flows.look import View, look
@@ -27,6 +27,7 @@ from storage.records import Instant, PackageRef, RepositoryId
 GZIP_LEVEL: Final = 2  # isal: ten times as fast as zlib's 6, a seventh larger
 GZIP_FROM: Final = 512  # bytes
 OVERHEAD: Final = 1_024  # bytes that a page costs besides its bodies
+ENTRY: Final = 400  # bytes that a file takes on a page, about
 
 Key = tuple[RepositoryId, PackageRef, str]
 Render = Callable[[OfferedIndex], Rendered]
@@ -142,7 +143,7 @@ async def _make(
 ) -> Shown:
     _, ref, media_type = key
     found = await offered(depot, place, ref, view)
-    made = await asyncio.to_thread(lambda: packed(render(found), media_type))
+    made = await computed(lambda: packed(render(found), media_type), size=_size(found))
     kept = _Kept(
         page=made,
         stamp=stamp,
@@ -155,6 +156,16 @@ async def _make(
     )
     depot.pages.put(key, kept)
     return Shown(page=made, stale=view.stale, until=view.believed_until)
+
+
+def _size(found: OfferedIndex) -> int:
+    """Bytes that there are to render, about; what comes after the first `SHORT` is not counted."""
+    size = sum(map(len, found.facts))
+    for offer in found.versions:
+        size += len(offer.content.metadata) + ENTRY * len(offer.content.assets)
+        if size > SHORT:
+            break
+    return size
 
 
 def packed(document: Rendered, media_type: str) -> Page:

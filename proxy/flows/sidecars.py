@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from proxy.errors import NotFound, UpstreamCorrupt
 from proxy.flows import fetch as assets
 from proxy.flows.depot import Depot
 from proxy.flows.fetch import Located, Wanted
-from proxy.flows.ingest import keep_sidecars, store_bytes
+from proxy.flows.ingest import Adopt, keep_sidecars, store_bytes
 from proxy.format import Connection
 from proxy.rules.resolution import HeldBy
 from proxy.upstream.client import FileGone
@@ -81,10 +82,11 @@ async def _fetch(depot: Depot, wanted: Wanted, located: Located, sidecar: Sideca
     name = located.holding.origin.connection if isinstance(located, HeldBy) else located.connection
     via = depot.connections.get(name or "")
     if sidecar.url is not None and via is not None:
-        found = await _from_registry(depot, domain, via, sidecar)
+        adopt: Adopt = blobs.adopt
+        if source is not None:  # npm's tarballs have none before they are stored
+            adopt = partial(sidecars.adopt, source=source, kind=sidecar.kind)
+        found = await _from_registry(depot, domain, via, sidecar, adopt)
         if found is not None:
-            if source is not None:  # npm's tarballs have none before they are stored
-                await depot.catalogue.note(sidecars.insert, domain, source, sidecar.kind, found)
             return found
     if not stored:
         # The bytes stay without anybody retaining them.
@@ -107,7 +109,7 @@ async def _read_out(
 
 
 async def _from_registry(
-    depot: Depot, domain: DomainId, via: Connection, sidecar: Sidecar
+    depot: Depot, domain: DomainId, via: Connection, sidecar: Sidecar, adopt: Adopt
 ) -> Sha256 | None:
     document = bytearray()
     try:
@@ -122,4 +124,4 @@ async def _from_registry(
     if sidecar.sha256 and hashlib.sha256(document).hexdigest() != sidecar.sha256:
         reason = f"{sidecar.kind} is not what its index announces"
         raise UpstreamCorrupt(via.name, reason)
-    return (await store_bytes(depot, domain, bytes(document))).sha256
+    return (await store_bytes(depot, domain, bytes(document), adopt)).sha256

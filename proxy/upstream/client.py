@@ -22,6 +22,7 @@ from proxy.format import Connection, UpstreamAnswer, UpstreamRequest
 from proxy.observe import UPSTREAM
 from proxy.upstream.addresses import PublicResolver, is_trusted, refusal
 from proxy.upstream.breaker import Breaker
+from proxy.upstream.codings import CODINGS, Unpacking
 from proxy.upstream.proxies import Proxies
 from proxy.upstream.redirects import REDIRECTS, Sent, redirected
 
@@ -33,7 +34,6 @@ GATHER_S: Final = (
 )
 MAX_HOPS: Final = 5
 RETRIED: Final = frozenset({429, 500, 502, 503, 504})
-CODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's window bits
 USER_AGENT: Final = "entrepot/0.1"
 
 
@@ -274,14 +274,14 @@ class UpstreamClient:
         coding = answer.headers.get("Content-Encoding", "identity").lower()
         if coding != "identity" and coding not in CODINGS:
             raise UpstreamCorrupt(via.name, f"it answered in the unknown content coding {coding}")
-        unpack = zlib.decompressobj(CODINGS[coding]) if coding != "identity" else None
+        unpacking = Unpacking(coding) if coding != "identity" else None
         try:
             async for piece in answer.content.iter_chunked(PIECE):
-                if unpack is None:
+                if unpacking is None:
                     body.write(piece)
                 else:
                     room = self._limits.index_bytes - body.tell() + 1
-                    body.write(await asyncio.to_thread(unpack.decompress, piece, room))
+                    body.write(await unpacking.take(piece, room))
                 if body.tell() > self._limits.index_bytes:
                     reason = f"its answer is larger than {self._limits.index_bytes} bytes"
                     raise UpstreamCorrupt(via.name, reason)
@@ -289,7 +289,7 @@ class UpstreamClient:
             raise UpstreamUnavailable(via.name, "its answer broke off") from problem
         except zlib.error as problem:
             raise UpstreamCorrupt(via.name, "its answer cannot be decompressed") from problem
-        if unpack is not None and not unpack.eof:
+        if unpacking is not None and not unpacking.ended:
             raise UpstreamCorrupt(via.name, "its compressed answer ends early")
         serial = answer.headers.get("X-PyPI-Last-Serial", "")
         return UpstreamAnswer(

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
 from typing import Final
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -75,9 +76,10 @@ async def answer_stored(
     *,
     media_type: str = "application/octet-stream",
     redirects: bool = False,
+    source: str = "stored",
 ) -> Response:
     """Bytes that are here; where `redirects` are followed, large ones may lie behind a signed URL."""
-    found = headers(asset, media_type)
+    found = headers(asset, media_type, source)
     if (asset.size or 0) > SMALL and not_modified(request, found):
         return Response(status_code=304, headers=found)
     if redirects and asset.size is not None:
@@ -165,6 +167,9 @@ async def answer_arriving(
 ) -> Response:
     """Bytes that are on their way, from the moment that the first may be sent."""
     await download.begun()
+    if download.blob is not None and download.blob.size <= SMALL:  # it is here meanwhile
+        here = msgspec.structs.replace(asset, digests={**asset.digests, **download.blob.digests})
+        return await answer_stored(depot, domain, request, here, source="upstream")
     found = headers(asset, "application/octet-stream", "upstream")
     size = download.blob.size if download.blob else download.size
     span = None if size is None else wanted_range(request, found, size)

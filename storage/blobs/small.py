@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import BinaryIO, Final, Protocol, runtime_checkable
@@ -57,6 +58,7 @@ class SmallBlob:
 
     def __init__(self, store: BlobStore, domain: DomainId, digests: frozenset[str]) -> None:
         self.size = 0  # bytes written so far
+        self.place = f"memory-{uuid.uuid4().hex}"  # by which nobody can follow it
         self._store = store
         self._domain = domain
         self._digests = digests

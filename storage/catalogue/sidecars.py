@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from storage.catalogue import Transaction
-from storage.records import DomainId, Sha256
+from storage.catalogue import Transaction, blobs
+from storage.records import Blob, DomainId, Instant, Sha256
 
 
 async def find(tx: Transaction, domain: DomainId, source: Sha256, kind: str) -> Sha256 | None:
@@ -36,3 +36,13 @@ async def insert(
         kind,
         sha256,
     )
+
+
+async def adopt(
+    tx: Transaction, domain: DomainId, blob: Blob, *, now: Instant, source: Sha256, kind: str
+) -> bool:
+    """Writes the row of a committed document, and which asset it goes with; False as `blobs.adopt`."""
+    if not await blobs.adopt(tx, domain, blob, now=now):
+        return False
+    await insert(tx, domain, source, kind, blob.sha256)
+    return True

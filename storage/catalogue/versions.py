@@ -88,6 +88,32 @@ async def of_package(
     )
 
 
+async def count_assets(
+    tx: Transaction, repository: RepositoryId, ref: PackageRef, *, limit: int
+) -> int:
+    """How many assets the versions of a package have that this repository holds; counted up to a limit.
+
+    A version without any counts as one.
+    """
+    found = await tx.one(
+        int,
+        """
+        SELECT count(*)
+        FROM (SELECT 1
+              FROM package AS p
+              JOIN package_version AS v ON v.package_id = p.id
+              LEFT JOIN asset AS a ON a.domain_id = v.domain_id AND a.revision_id = v.revision_id
+              WHERE p.repository_id = $1 AND p.format = $2 AND p.namespace = $3 AND p.name = $4
+              LIMIT $5) AS some""",
+        repository,
+        ref.format,
+        ref.namespace,
+        ref.name,
+        limit,
+    )
+    return found or 0
+
+
 async def holding(
     tx: Transaction,
     domain: DomainId,
