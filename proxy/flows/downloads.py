@@ -78,6 +78,10 @@ class Download:
         self.available = available
         self._wake()
 
+    def let_go(self) -> None:
+        """Its source is about to close: followers wait for the verdict, and go on with what is stored."""
+        self.source = None
+
     async def run(self, produce: Produce) -> None:
         """Brings the bytes in, then writes the rows, then gives the verdict."""
         try:

@@ -25,6 +25,7 @@ from storage.catalogue import (
     packages,
     pointers,
     revisions,
+    short,
     sidecars,
     versions,
 )
@@ -195,6 +196,7 @@ async def host(depot: Depot, hosting: Hosting, incoming: SmallBlob, *, principal
     raise StorageUnavailable(f"the blob {blob.sha256} is being deleted; try again")
 
 
+@short
 async def _write(  # noqa: PLR0917 - a query's arguments
     tx: Transaction,
     depot: Depot,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AbstractAsyncContextManager
+import uuid
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
@@ -13,6 +14,7 @@ from proxy.errors import UpstreamCorrupt, UpstreamUnavailable
 from proxy.flows.depot import Depot
 from proxy.flows.downloads import Download
 from proxy.format import Connection
+from proxy.upstream.client import UpstreamFile
 from storage.blobs import IncomingBlob, PartialBlob
 from storage.blobs.small import HELD, SmallBlob, small_blob
 from storage.catalogue import Transaction, blobs, leases, sidecars
@@ -47,7 +49,7 @@ class Source:
     asset: Asset
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Job:
     """One asset to bring in, for all who follow the download."""
 
@@ -56,26 +58,22 @@ class _Job:
     source: Source
     download: Download
     key: str  # of the lease
-    place: str  # where the bytes go
-    followed: bool  # they may be read there while they arrive
+    owner: str
+    note: str = (
+        ""  # what other processes need to follow it: a place, and a size in bytes once it is known
+    )
 
-    async def take(self, *, note: str | None = None) -> bool:
-        """Whether this process does the work; the others are told where they can follow it."""
-        now, size = self.depot.clock(), self.download.size
-        if note is None:
-            note = f"{self.place} {size}" if self.followed and size is not None else self.place
+    async def take(self) -> bool:
+        """Whether this process does the work, from now on for as long as a lease lasts."""
+        now = self.depot.clock()
         return await self.depot.catalogue.note(
             leases.take,
             self.key,
             owner=self.owner,
             until=Instant(now + LEASE_S * SECOND),
             now=now,
-            note=note,
+            note=self.note,
         )
-
-    @property
-    def owner(self) -> str:
-        return f"{self.depot.process} {self.place}"
 
 
 async def ingest(depot: Depot, domain: DomainId, source: Source, download: Download) -> Blob:
@@ -86,20 +84,17 @@ async def ingest(depot: Depot, domain: DomainId, source: Source, download: Downl
     """
     asset = source.asset
     download.size = asset.size
-    digests = frozenset(asset.digests) & VERIFIED
     while True:
-        async with _created(depot, domain, asset, digests) as incoming:
-            job = _Job(
-                depot=depot,
-                domain=domain,
-                source=source,
-                download=download,
-                key=f"download {domain} {asset.sha256 or asset.url}",
-                place=incoming.place,
-                followed=not isinstance(incoming, SmallBlob),
-            )
-            if await job.take():
-                return await _fetch_leased(job, incoming)
+        job = _Job(
+            depot=depot,
+            domain=domain,
+            source=source,
+            download=download,
+            key=f"download {domain} {asset.sha256 or asset.url}",
+            owner=f"{depot.process} {uuid.uuid4()}",
+        )
+        if await job.take():
+            return await _fetch_leased(job)
         found = await _follow_other(job)
         if found is not None:
             return found
@@ -114,16 +109,7 @@ async def forget_done(depot: Depot, domain: DomainId, sha256: Sha256) -> None:
     await depot.catalogue.note(leases.drop, f"download {domain} {sha256}", noted=DONE)
 
 
-def _created(
-    depot: Depot, domain: DomainId, asset: Asset, digests: frozenset[str]
-) -> AbstractAsyncContextManager[IncomingBlob | SmallBlob]:
-    """Small files arrive in memory: they are here before following them would be worth a file."""
-    if asset.size is not None and asset.size <= HELD:
-        return small_blob(depot.blobs, domain, digests=digests)
-    return depot.blobs.create(domain, digests=digests)
-
-
-async def _fetch_leased(job: _Job, incoming: IncomingBlob | SmallBlob) -> Blob:
+async def _fetch_leased(job: _Job) -> Blob:
     depot = job.depot
 
     async def renew() -> None:
@@ -136,17 +122,15 @@ async def _fetch_leased(job: _Job, incoming: IncomingBlob | SmallBlob) -> Blob:
 
     renewal = depot.background.start(renew(), name="renew a lease")
     try:
-        blob = await _fetch(job, incoming)
+        blob = await _fetch(job)
     except BaseException:
         renewal.cancel()
         await _let_go(job)
         raise
-    finally:
-        job.download.source = None  # its file is closed soon; followers go on with the stored bytes
     renewal.cancel()
     # Whoever follows in another process reads the digest here; gc removes the row. Nobody here waits for it.
-    told = job.take(note=f"{DONE}{blob.sha256}")
-    depot.background.start(told, name="tell of stored bytes")
+    job.note = f"{DONE}{blob.sha256}"
+    depot.background.start(job.take(), name="tell of stored bytes")
     return blob
 
 
@@ -158,32 +142,64 @@ async def _let_go(job: _Job) -> None:
         log.warning("lease.left", extra={"lease_s": LEASE_S, "reason": str(problem)})
 
 
-async def _fetch(job: _Job, incoming: IncomingBlob | SmallBlob) -> Blob:
-    depot, via, asset, download = job.depot, job.source.via, job.source.asset, job.download
-    at_most = depot.asset_bytes if asset.size is None else asset.size
-    async with depot.upstream.open_file(via, asset.url or "") as file:
-        if asset.size is not None and file.size not in {None, asset.size}:
-            reason = f"{asset.name} has {file.size} bytes, its index says {asset.size}"
+async def _fetch(job: _Job) -> Blob:
+    depot, via, asset = job.depot, job.source.via, job.source.asset
+    async with AsyncExitStack() as kept:
+        async with depot.upstream.open_file(via, asset.url or "") as file:
+            _refuse_size(job, file.size)
+            job.download.size = asset.size if file.size is None else file.size
+            incoming = await kept.enter_async_context(_created(job))
+            kept.callback(job.download.let_go)  # followers go on with the stored bytes
+            if isinstance(incoming, SmallBlob):
+                await _receive(job, file, incoming)
+            else:
+                await _receive_followed(job, file, incoming)
+        blob = await incoming.finish()
+        _verify(via, asset, blob)
+        return await store(depot, job.domain, incoming)
+
+
+def _created(job: _Job) -> AbstractAsyncContextManager[IncomingBlob | SmallBlob]:
+    """Where the bytes go. Small files arrive in memory: they are here before following them is worth a file."""
+    digests, size = frozenset(job.source.asset.digests) & VERIFIED, job.download.size
+    if size is not None and size <= HELD:
+        return small_blob(job.depot.blobs, job.domain, digests=digests)
+    return job.depot.blobs.create(job.domain, digests=digests)
+
+
+async def _receive(job: _Job, file: UpstreamFile, incoming: IncomingBlob | SmallBlob) -> None:
+    via, asset = job.source.via, job.source.asset
+    at_most = job.depot.asset_bytes if asset.size is None else asset.size
+    async for chunk in file.chunks():
+        await incoming.write(chunk)
+        if incoming.size > at_most:
+            where = "of its index" if asset.size is not None else "that a file may have"
+            reason = f"{asset.name} is longer than the {at_most} bytes {where}"
             raise UpstreamCorrupt(via.name, reason)
-        if (file.size or 0) > at_most:
-            raise UpstreamCorrupt(via.name, f"{asset.name} is larger than {at_most} bytes")
-        if asset.size is None and file.size is not None:
-            download.size = file.size
-            await job.take()
-        followed = None if isinstance(incoming, SmallBlob) else incoming
-        download.source = followed
-        async for chunk in file.chunks():
-            await incoming.write(chunk)
-            if incoming.size > at_most:
-                where = "of its index" if asset.size is not None else "that a file may have"
-                reason = f"{asset.name} is longer than the {at_most} bytes {where}"
-                raise UpstreamCorrupt(via.name, reason)
-            if followed is not None:
-                download.progressed(incoming.size)
-    blob = await incoming.finish()
-    _verify(via, asset, blob)
-    await store(depot, job.domain, incoming)
-    return blob
+        if job.download.source is not None:
+            job.download.progressed(incoming.size)
+
+
+async def _receive_followed(job: _Job, file: UpstreamFile, incoming: IncomingBlob) -> None:
+    """Receives bytes that clients get as they arrive, those of other processes, too."""
+    size = job.download.size
+    job.note = incoming.place if size is None else f"{incoming.place} {size}"
+    await job.take()
+    job.download.source = incoming
+    await _receive(job, file, incoming)
+
+
+def _refuse_size(job: _Job, size: int | None) -> None:
+    via, asset = job.source.via, job.source.asset
+    if size is None:
+        return
+    if asset.size not in {None, size}:
+        reason = f"{asset.name} has {size} bytes, its index says {asset.size}"
+        raise UpstreamCorrupt(via.name, reason)
+    if size > job.depot.asset_bytes and asset.size is None:
+        raise UpstreamCorrupt(
+            via.name, f"{asset.name} is larger than {job.depot.asset_bytes} bytes"
+        )
 
 
 def _verify(via: Connection, asset: Asset, blob: Blob) -> None:
@@ -251,7 +267,7 @@ async def _follow_other(job: _Job) -> Blob | None:
     Its file is followed as it grows, so that clients of this process get their first bytes as early.
     """
     depot, download = job.depot, job.download
-    partial: PartialBlob | None = None
+    growing: PartialBlob | None = None
     try:
         while True:
             lease = await depot.catalogue.read(leases.find, job.key)
@@ -264,12 +280,12 @@ async def _follow_other(job: _Job) -> Blob | None:
             place, _, size = lease.note.partition(" ")
             if size:  # before it is known, no answer can begin
                 download.size = int(size)
-                partial = partial or depot.blobs.open_partial(place)
-            if partial is not None:
-                download.source = partial
-                download.progressed(partial.size)
+                growing = growing or depot.blobs.open_partial(place)
+            if growing is not None:
+                download.source = growing
+                download.progressed(growing.size)
             await asyncio.sleep(POLL_S)
     finally:
-        download.source = None
-        if partial is not None:
-            partial.close()
+        download.let_go()
+        if growing is not None:
+            growing.close()

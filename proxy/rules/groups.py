@@ -176,6 +176,8 @@ class GroupTree:
 
     def associated(self, ref: PackageRef) -> Association:
         """The group of a package, whether it exists or not."""
+        if len(self.groups) == 1:  # most domains have no other
+            return Association(group=self.groups[ROOT], strength=Strength.STRONG)
         path = path_of(ref)
         strong = next(self._exact.matching(path), None)
         weak = next(self._folded.matching(folded(path)), None)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol, cast
 
 from storage.blobs import BlobStore, IncomingBlob, OpenBlob, PartialBlob
-from storage.blobs.small import Puts
+from storage.blobs.small import puts
 from storage.blobs.spool import Holds, running_hash, unavailable
 from storage.blobs.spool import holds as holds_plain
 from storage.blobs.unsealing import Frames, GrowingFile, SealedReader, SealingReader
@@ -182,7 +182,7 @@ class SealedBlobStore:
                 self._frames.threads, seal_whole, data_key, domain, blob.sha256, content
             )
         stored = Blob(sha256=blob.sha256, size=len(content), digests=blob.digests)
-        if isinstance(self.behind, Puts):
+        if puts(self.behind):
             await self.behind.put(domain, stored, content)
             return
         async with self.carry(domain) as incoming:

@@ -13,6 +13,7 @@ and booleans, text and bytes for the rest.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -21,6 +22,7 @@ from storage.sealing import Documents
 T = TypeVar("T")
 R = TypeVar("R")
 P = ParamSpec("P")
+C = TypeVar("C", bound=Callable[..., Awaitable[object]])
 
 Value = str | int | bytes | None
 
@@ -51,6 +53,19 @@ class Transaction(Protocol):
 
 
 Query = Callable[Concatenate[Transaction, P], Awaitable[R]]
+
+_SHORT: set[object] = set()
+
+
+def short(change: C) -> C:
+    """Marks a change of a few dozen rows, however large the catalogue: SQLite makes it on the event loop."""
+    _SHORT.add(change)
+    return change
+
+
+def is_short(change: Callable[..., object]) -> bool:
+    """Whether a change, or what a `partial` calls, is marked as short."""
+    return (change.func if isinstance(change, partial) else change) in _SHORT
 
 
 class Catalogue(Protocol):

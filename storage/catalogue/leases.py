@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.catalogue import Transaction
+from storage.catalogue import Transaction, short
 from storage.records import Instant, Record
 
 
@@ -14,6 +14,7 @@ class Lease(Record, frozen=True, kw_only=True):
     note: str
 
 
+@short
 async def take(
     tx: Transaction, key: str, *, owner: str, until: Instant, now: Instant, note: str = ""
 ) -> bool:
@@ -45,11 +46,13 @@ async def find(tx: Transaction, key: str) -> Lease | None:
     return await tx.one(Lease, "SELECT owner, until, note FROM lease WHERE key = $1", key)
 
 
+@short
 async def release(tx: Transaction, key: str, *, owner: str) -> None:
     """Gives the work back, if it is still the owner's."""
     await tx.run("DELETE FROM lease WHERE key = $1 AND owner = $2", key, owner)
 
 
+@short
 async def put(tx: Transaction, key: str, *, owner: str, until: Instant, note: str) -> None:
     """Writes the row, whoever has it: the last one counts."""
     await tx.run(
@@ -65,6 +68,7 @@ async def put(tx: Transaction, key: str, *, owner: str, until: Instant, note: st
     )
 
 
+@short
 async def drop(tx: Transaction, key: str, *, noted: str = "") -> None:
     """Removes the row, whoever has it, if its note begins like this."""
     await tx.run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.catalogue import Transaction
+from storage.catalogue import Transaction, short
 from storage.catalogue.packages import raise_generation
 from storage.records import DomainId, Instant, PackageRef, Record
 
@@ -54,6 +54,7 @@ async def index_packed(
     )
 
 
+@short
 async def remember(
     tx: Transaction,
     domain: DomainId,
@@ -89,6 +90,7 @@ async def remember(
     await raise_generation(tx, domain, ref)
 
 
+@short
 async def confirm(
     tx: Transaction, domain: DomainId, connection: str, ref: PackageRef, *, answer: Remembered
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.catalogue import Transaction, blobs, packages, revisions
+from storage.catalogue import Transaction, blobs, packages, revisions, short
 from storage.catalogue.events import Change, record
 from storage.catalogue.identity import new_id
 from storage.errors import Vanished
@@ -160,6 +160,7 @@ class Retention(Record, frozen=True, kw_only=True):
     repositories: tuple[Repository, ...]
 
 
+@short
 async def retain(tx: Transaction, change: Change, retention: Retention) -> list[str]:
     """Gives each repository a pointer to the content, where it has none; the names of those that had none.
 
@@ -229,6 +230,7 @@ class Replacement(Record, frozen=True, kw_only=True):
     repositories: tuple[RepositoryId, ...] | None = None
 
 
+@short
 async def replace(tx: Transaction, change: Change, replacement: Replacement) -> RevisionId:
     """Moves the pointers of a version from its old revision to the content given; that revision's id."""
     revision = await revisions.insert(tx, change.domain, replacement.content, now=change.now)

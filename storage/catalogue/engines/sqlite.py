@@ -1,9 +1,7 @@
-"""The catalogue in SQLite: one writer thread, reads on the event loop.
+"""The catalogue in SQLite: reads and short changes on the event loop, everything else in threads.
 
 An indexed read costs about 10 µs and a hop to a thread ten times as much, so bounded reads run inline.
-Writes are queued for one thread, which puts as many as are waiting into one transaction, each in a
-savepoint of its own. A file lock is held around every write transaction, across processes: SQLite
-3.7.0 to 3.51.2 can corrupt a WAL database when one connection commits while another one checkpoints.
+`sqlite_writer` has the one connection that writes.
 """
 
 from __future__ import annotations
@@ -11,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -24,82 +21,23 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
-from storage.catalogue import Query, Value
+from storage.catalogue import Query, is_short
 from storage.catalogue.changes import Changes
-from storage.catalogue.queued import Outcome, Write, tell
-from storage.catalogue.rows import as_kind, migrations, positional, refuse_newer, statements
-from storage.errors import READ_ONLY, StorageUnavailable, StoreReadOnly, Vanished
+from storage.catalogue.engines.sqlite_transactions import SqliteTransaction, drive, is_damage
+from storage.catalogue.engines.sqlite_writer import Write, Writer
+from storage.catalogue.rows import migrations, refuse_newer, statements
+from storage.errors import StorageUnavailable
 from storage.sealing import Documents
 
-T = TypeVar("T")
 R = TypeVar("R")
 P = ParamSpec("P")
 
 OLDEST: Final = (3, 37, 0)  # STRICT tables
 MARKERS: Final = {"TEXT": "TEXT", "BLOB": "BLOB", "BIGINT": "INTEGER", "STRICT": "STRICT"}
-MAX_QUEUED: Final = 10_000  # writes that wait for the writer thread
-MAX_GROUPED: Final = 200  # writes in one transaction
-# A publish changes some 25 pages, all over the tables: the log takes many of them before they are written to
-# their places, so that those which many publishes change are written there once. It grows to 16 MB.
-CHECKPOINT_PAGES: Final = 4_000
-WRITER_CACHE_KB: Final = (
-    16 << 10
-)  # so that the inner pages of large tables are not read again for each write
 BUSY_MS: Final = 10_000
+SHORT_BYTES: Final = 64 << 10  # of a document that a short change keeps
 SCANNERS: Final = 2  # threads that run queries of any size
 LOOK_S: Final = 0.1  # how long commits of programs that do not tell of them may stay unseen
-
-
-class SqliteTransaction:
-    """A `Transaction` whose methods never suspend."""
-
-    def __init__(self, connection: sqlite3.Connection, documents: Documents) -> None:
-        self._connection = connection
-        self.documents = documents
-
-    async def one(self, kind: type[T], sql: str, *values: Value) -> T | None:
-        """The first row."""
-        cursor = self._execute(sql, values)
-        row = cursor.fetchone()
-        columns = [column[0] for column in cursor.description]
-        cursor.close()
-        return None if row is None else as_kind(kind, columns, row)
-
-    async def all(self, kind: type[T], sql: str, *values: Value) -> list[T]:
-        """All rows."""
-        cursor = self._execute(sql, values)
-        columns = [column[0] for column in cursor.description]
-        return [as_kind(kind, columns, row) for row in cursor]
-
-    async def run(self, sql: str, *values: Value) -> int:
-        """Executes a change; the number of rows that it touched."""
-        return self._execute(sql, values).rowcount
-
-    async def run_many(self, sql: str, rows: list[tuple[Value, ...]]) -> None:
-        """Executes one change for each row of values."""
-        text, order = positional(sql)
-        self._connection.executemany(text, [[row[n] for n in order] for row in rows])
-
-    def _execute(self, sql: str, values: tuple[Value, ...]) -> sqlite3.Cursor:
-        text, order = positional(sql)
-        return self._connection.execute(text, [values[n] for n in order])
-
-
-def drive(work: Coroutine[Any, Any, R]) -> R:
-    """The result of a coroutine that awaits nothing but its transaction.
-
-    Raises:
-        RuntimeError: it awaits something else.
-    """
-    try:
-        work.send(None)
-    except StopIteration as done:
-        return cast("R", done.value)
-    work.close()
-    raise RuntimeError(
-        f"{work!r} awaits something other than its transaction; "
-        "no lock may be held across the network"
-    )
 
 
 class SqliteCatalogue:
@@ -128,10 +66,9 @@ class SqliteCatalogue:
         self._scanners = ThreadPoolExecutor(SCANNERS, thread_name_prefix="catalogue-scan")
         self._local = threading.local()
         self._scan_connections: list[sqlite3.Connection] = []
-        self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
-        self._synchronous = ""  # how the writer's connection is set
-        self._writer = threading.Thread(target=self._write_all, name="catalogue-write", daemon=True)
-        self._writer.start()
+        self._writer = Writer(
+            self._connect, lock=self._lock, changes=self._changes, transaction=self._transaction
+        )
         self._closed = False
         self._stamp = 0
         self._version = -1  # `data_version` when it was last asked for
@@ -200,13 +137,15 @@ class SqliteCatalogue:
         if self._closed:
             return
         self._closed = True
-        self._queue.put(None)
-        await asyncio.to_thread(self._writer.join)
+        await asyncio.to_thread(self._writer.close)
         self._scanners.shutdown()
         for connection in (self._reader, self._watcher, *self._scan_connections):
             connection.close()
         self._changes.close()
         os.close(self._lock)
+
+    def _transaction(self, connection: sqlite3.Connection) -> SqliteTransaction:
+        return SqliteTransaction(connection, self.documents)
 
     def _read(
         self, connection: sqlite3.Connection, query: Query[P, R], *values: P.args, **named: P.kwargs
@@ -214,12 +153,12 @@ class SqliteCatalogue:
         try:
             connection.execute("BEGIN")
             try:
-                work = query(SqliteTransaction(connection, self.documents), *values, **named)
+                work = query(self._transaction(connection), *values, **named)
                 return drive(cast("Coroutine[Any, Any, R]", work))
             finally:
                 connection.execute("COMMIT")
         except sqlite3.DatabaseError as problem:
-            if isinstance(problem, sqlite3.OperationalError) or _is_damage(problem):
+            if isinstance(problem, sqlite3.OperationalError) or is_damage(problem):
                 reason = f"the catalogue cannot be read: {problem}"
                 raise StorageUnavailable(reason) from problem
             raise
@@ -234,92 +173,14 @@ class SqliteCatalogue:
     ) -> Any:
         if self._closed:
             raise StorageUnavailable("the catalogue is closed")
+        short = is_short(query) and all(len(v) <= SHORT_BYTES for v in _documents(values, named))
         write = Write(
             run=lambda tx: drive(query(tx, *values, **named)),
             durable=durable and self._durable,
+            short=short,
             loop=asyncio.get_running_loop(),
         )
-        if self._queue.qsize() >= MAX_QUEUED:
-            raise StorageUnavailable("too many writes are waiting; try again")
-        self._queue.put(write)
-        return await write.done
-
-    def _write_all(self) -> None:
-        """The writer thread: takes what waits, writes it, tells whoever waits for it."""
-        connection: sqlite3.Connection | None = None
-        try:
-            while (first := self._queue.get()) is not None:
-                group, ended = self._gather(first)
-                try:
-                    connection = connection or self._connect_writer()
-                    outcomes = self._write_group(connection, group)
-                except (StorageUnavailable, sqlite3.Error, OSError) as problem:
-                    # This thread outlives every fault: who waits is told, the next write tries anew.
-                    reason = f"the catalogue cannot be written: {problem}"
-                    outcomes = [(None, StorageUnavailable(reason))] * len(group)
-                tell(group, outcomes)
-                if ended:
-                    return
-        finally:
-            if connection is not None:
-                connection.close()
-
-    def _gather(self, first: Write) -> tuple[list[Write], bool]:
-        group = [first]
-        while len(group) < MAX_GROUPED:
-            try:
-                following = self._queue.get_nowait()
-            except queue.Empty:
-                return group, False
-            if following is None:
-                return group, True
-            group.append(following)
-        return group, False
-
-    def _write_group(self, connection: sqlite3.Connection, group: list[Write]) -> list[Outcome]:
-        durable = any(write.durable for write in group)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        try:
-            self._synchronise(connection, "FULL" if durable else "NORMAL")
-            connection.execute("BEGIN IMMEDIATE")
-            outcomes = [self._write_one(connection, write) for write in group]
-            self._changes.begin()
-            connection.execute("COMMIT")
-        except sqlite3.Error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        finally:
-            self._changes.end()
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-        return outcomes
-
-    def _connect_writer(self) -> sqlite3.Connection:
-        connection = self._connect()
-        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-        connection.execute(f"PRAGMA cache_size=-{WRITER_CACHE_KB}")
-        self._synchronous = ""
-        return connection
-
-    def _synchronise(self, connection: sqlite3.Connection, mode: str) -> None:
-        if mode != self._synchronous:
-            connection.execute(f"PRAGMA synchronous={mode}")
-            self._synchronous = mode
-
-    def _write_one(self, connection: sqlite3.Connection, write: Write) -> Outcome:
-        connection.execute("SAVEPOINT one_write")
-        try:
-            result = write.run(SqliteTransaction(connection, self.documents))
-        except sqlite3.OperationalError:
-            raise  # the disk or the file: fails the whole group
-        except Exception as problem:
-            if _is_damage(problem):
-                raise
-            connection.execute("ROLLBACK TO one_write")
-            connection.execute("RELEASE one_write")
-            return None, _said(problem)
-        connection.execute("RELEASE one_write")
-        return result, None
+        return await self._writer.submit(write)
 
     def _copy_to(self, target: Path) -> None:
         os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
@@ -364,23 +225,9 @@ class SqliteCatalogue:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
 
-def _is_damage(problem: Exception) -> bool:
-    """Whether SQLite says that the file itself is not sound: an error of no kind more special."""
-    return type(problem) is sqlite3.DatabaseError
-
-
-def _said(problem: Exception) -> Exception:
-    """An error in storage's words: a broken reference to what was there when it was looked up, a store that moves."""
-    said: Exception
-    match getattr(problem, "sqlite_errorcode", None):
-        case sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
-            said = Vanished()
-        case sqlite3.SQLITE_CONSTRAINT_TRIGGER:
-            said = StoreReadOnly(str(problem).removeprefix(READ_ONLY))
-        case _:
-            return problem
-    said.__cause__ = problem
-    return said
+def _documents(values: tuple[object, ...], named: dict[str, object]) -> Iterator[bytes]:
+    """Those that a change is given."""
+    return (value for value in (*values, *named.values()) if isinstance(value, bytes))
 
 
 def _known_migrations() -> Migrations:
