@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 from urllib.parse import quote, urljoin
 
 import load
-from process import Service, free_port
+from process import Service, free_port, set_aside
 from publish import Upload
 from upstream import Upstream, nginx_head
 
@@ -84,7 +83,7 @@ class System:
         return {"packument": (self.npm + project, headers), "tarball": (self.tarball(project), {})}
 
     def empty(self) -> None:
-        shutil.rmtree(self.work, ignore_errors=True)
+        set_aside(self.work)
         self.work.mkdir(parents=True)
 
     def start(self) -> None:
