@@ -104,7 +104,7 @@ async def count_assets(
               JOIN package_version AS v ON v.package_id = p.id
               LEFT JOIN asset AS a ON a.domain_id = v.domain_id AND a.revision_id = v.revision_id
               WHERE p.repository_id = $1 AND p.format = $2 AND p.namespace = $3 AND p.name = $4
-              LIMIT $5) AS some""",
+              LIMIT $5) AS counted""",
         repository,
         ref.format,
         ref.namespace,

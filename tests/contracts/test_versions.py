@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import pytest_asyncio
 from stores import DOMAIN
@@ -74,6 +75,26 @@ async def two_repositories(storage: Storage) -> None:
 async def held(storage: Storage, where: Repository) -> list[str]:
     rows = await storage.catalogue.read(versions.of_package, where.id, REF)
     return [row.version for row in rows]
+
+
+async def test_what_a_package_holds_is_counted_up_to_a_limit(storage: Storage) -> None:
+    async def count(limit: int) -> int:
+        return await storage.catalogue.read(versions.count_assets, TEAM.id, REF, limit=limit)
+
+    assert await count(10) == 0
+    for number in range(3):
+        name = f"anvil-1.{number}.tar.gz"
+        files = tuple(Asset(name=f"{name}{part}", digests={}) for part in range(number))
+        content = Content(assets=files, published_at=Instant(number))
+        await storage.catalogue.write(
+            versions.retain,
+            CHANGE,
+            msgspec.structs.replace(
+                RETENTION, version=f"1.{number}", version_key=f"1.{number}", content=content
+            ),
+        )
+    assert await count(10) == 1 + 1 + 2  # a version without assets counts as one
+    assert await count(2) == 2
 
 
 async def test_nothing_is_retained_in_a_repository_deleted_meanwhile(storage: Storage) -> None:
