@@ -12,6 +12,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from proxy.errors import Unauthenticated
+from proxy.rules.instants import milliseconds_utc
 from storage.records import Instant
 
 PREFIX: Final = "ep1"
@@ -60,6 +61,7 @@ def read(keys: Mapping[str, bytes], token: str, *, now: Instant) -> TokenClaims:
         raise Unauthenticated("the authorization token has been altered")
     claims = msgspec.json.decode(plain, type=TokenClaims)
     if now >= claims.expires_at:
-        age_s = (now - claims.expires_at) // 1_000_000
-        raise Unauthenticated(f"the authorization token expired {age_s} seconds ago; get a new one")
+        # When, and not how long ago: the same request has the same answer.
+        when = milliseconds_utc(claims.expires_at)
+        raise Unauthenticated(f"the authorization token expired at {when}; get a new one")
     return claims
