@@ -8,7 +8,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,15 +41,21 @@ def run(server: Entrepot, *words: str | Path) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def begin(server: Entrepot, *words: str | Path) -> subprocess.Popen[str]:
-    """The same, not waited for."""
-    return subprocess.Popen(
+@contextmanager
+def begun(server: Entrepot, *words: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """The same, not waited for; it has ended when the block has."""
+    process = subprocess.Popen(
         line(server, *words),
         cwd=ROOT,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            kill(process)
 
 
 def kill(process: subprocess.Popen[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -52,7 +53,13 @@ def snapshots(folder: Path) -> list[str]:
 
 
 def saved(folder: Path) -> set[Path]:
-    return set((folder / "blobs").glob("*/??/??/*"))
+    """The blobs of a backup. `os.walk` bears folders that vanish meanwhile, `glob` does not."""
+    return {
+        Path(place, name)
+        for place, _, names in os.walk(folder / "blobs")
+        for name in names
+        if Path(place).name == name[2:4]
+    }
 
 
 def test_what_was_acknowledged_before_a_backup_is_in_it(
@@ -136,12 +143,14 @@ def test_a_backup_that_is_killed_leaves_the_last_one_usable(
     for number in range(40):
         publisher.publish("large", f"{number}", padding=1_000_000)
 
-    running = keep.begin(server, "backup", folder, "--copy")
-    deadline = time.monotonic() + 60
-    while len(saved(folder)) < had + files or not list((folder / "snapshots").glob(".partial-*")):
-        assert running.poll() is None
-        assert time.monotonic() < deadline
-    keep.kill(running)
+    with keep.begun(server, "backup", folder, "--copy") as running:
+        deadline = time.monotonic() + 60
+        while len(saved(folder)) < had + files or not list(
+            (folder / "snapshots").glob(".partial-*")
+        ):
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+        keep.kill(running)
 
     assert len(snapshots(folder)) == 1
     restored = run(other, "restore", folder)

@@ -182,11 +182,11 @@ def test_an_interrupted_check_goes_on_where_it_stopped(server: Entrepot) -> None
         publisher.publish("our-kit", f"{number}", padding=1_000_000)
     first = min(digest(content) for content in blobs_of(server))
     blob(server, first).write_bytes(b"")
-    running = keep.begin(server, "check", "--rate", "0.2")
-    assert running.stdout is not None
-    assert first in running.stdout.readline()
-    running.send_signal(signal.SIGINT)
-    running.communicate(timeout=30)
+    with keep.begun(server, "check", "--rate", "0.2") as running:
+        assert running.stdout is not None
+        assert first in running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=30)
 
     resumed = run(server, "check", "--resume")
     assert (resumed.code, resumed.out) == (0, "")
