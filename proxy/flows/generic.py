@@ -12,7 +12,7 @@ from proxy.flows.ingest import store
 from proxy.flows.places import Place
 from proxy.rules.origins import first_controls, refuse_publish
 from proxy.rules.publishing import Declined, Standing, add_asset
-from storage.catalogue import Transaction, packages, pointers, revisions, short
+from storage.catalogue import Transaction, packages, pointers, revisions
 from storage.catalogue.events import Change
 from storage.catalogue.pointers import Move, Pointer
 from storage.records import (
@@ -127,7 +127,6 @@ async def _decide(tx: Transaction, depot: Depot, incoming: IncomingAsset) -> _De
     return _Decided(status=verdict.status, new=verdict.new, present=present, content=content)
 
 
-@short
 async def _write(
     tx: Transaction, depot: Depot, incoming: IncomingAsset, blob: Blob, change: Change
 ) -> Published:

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from storage.catalogue import Transaction, leases, short
+from storage.catalogue import Query, Transaction, leases, short, versions
+from storage.catalogue.changes import Changes
 from storage.catalogue.engines.sqlite import SqliteCatalogue
 from storage.errors import StorageUnavailable
-from storage.records import Instant
+from storage.records import Asset, Content, Instant, PackageRef, RevisionId
 
 
 @short
@@ -86,15 +87,38 @@ async def test_a_large_document_makes_a_change_long(catalogue: SqliteCatalogue) 
     assert await catalogue.write(keep, document=bytes(1 << 20)) == f"catalogue-write {1 << 20}"
 
 
-async def test_what_waits_meanwhile_shares_commits(catalogue: SqliteCatalogue) -> None:
-    before = catalogue.stamp()
+async def test_a_version_of_many_assets_makes_a_change_long(catalogue: SqliteCatalogue) -> None:
+    @short
+    async def keep(_tx: Transaction, _replacement: versions.Replacement) -> str:
+        return threading.current_thread().name
+
+    def replacement(assets: int) -> versions.Replacement:
+        content = Content(assets=tuple(Asset(name=f"{n}", digests={}) for n in range(assets)))
+        ref = PackageRef(format="pypi", name="kit")
+        return versions.Replacement(ref=ref, version="1", old=RevisionId("old"), content=content)
+
+    here = threading.current_thread().name
+    assert await catalogue.write(keep, replacement(48)) == here
+    assert await catalogue.write(keep, replacement(1_000)) == "catalogue-write"
+
+
+async def test_what_waits_meanwhile_shares_commits(catalogue: SqliteCatalogue, path: Path) -> None:
+    changes = Changes(path.with_name("catalogue.changes"))  # two for each commit
+    before = changes.now()
+    assert before is not None
     async with asyncio.TaskGroup() as group:
-        for number in range(64):
-            group.create_task(catalogue.write(add, str(number)))
-        for number in range(64, 80):
-            group.create_task(catalogue.write(add_at_length, str(number)))
+        with locked(path):
+            for number in range(64):
+                group.create_task(catalogue.write(add, str(number)))
+            for number in range(64, 80):
+                group.create_task(catalogue.write(add_at_length, str(number)))
+            await asyncio.sleep(0)
     assert len(await catalogue.read(keys)) == 81
-    assert catalogue.stamp() != before
+    after = changes.now()
+    assert after is not None
+    # The first one, 63 others in turns of up to 16 for as long as a turn may last, and what is left at once.
+    assert 6 <= (after - before) // 2 <= 40
+    changes.close()
 
 
 async def test_a_change_that_fails_takes_no_other_of_its_turn_with_it(
@@ -181,6 +205,37 @@ async def test_a_damaged_file_fails_the_changes_of_a_turn_and_they_are_told(
 
     with pytest.raises(StorageUnavailable, match="disk I/O error"):
         await catalogue.write(hit_the_disk)
+    assert await catalogue.write(add, "later") == threading.current_thread().name
+
+
+async def test_a_change_that_is_broken_off_is_told_to_all_of_its_turn(
+    catalogue: SqliteCatalogue, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class BrokenOff(BaseException):
+        """As a program that is interrupted meets it."""
+
+    @short
+    async def break_off(_tx: Transaction) -> None:
+        raise BrokenOff
+
+    async def attempt(change: Query[[], object]) -> str:
+        try:
+            async with asyncio.timeout(5):
+                await catalogue.write(change)
+        except StorageUnavailable:
+            return "told"
+        return "done"
+
+    @short
+    async def nothing(_tx: Transaction) -> None: ...
+
+    async with asyncio.TaskGroup() as group:
+        with locked(path):  # the first waits for this in the thread, the others for the next turn
+            done = [group.create_task(attempt(one)) for one in (nothing, break_off, nothing)]
+            await asyncio.sleep(0)
+
+    assert [task.result() for task in done] == ["done", "told", "told"]
+    assert "BrokenOff" in caplog.text
     assert await catalogue.write(add, "later") == threading.current_thread().name
 
 

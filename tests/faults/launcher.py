@@ -16,6 +16,7 @@ import signal
 import sqlite3
 import struct
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ class Steps:
 
     def __init__(self) -> None:
         self._counter = mmap.mmap(-1, 8)
+        self._mutex = threading.Lock()  # steps are taken in several threads
         self.kill_at = 0
         self.armed = False
         self.folder = ""
@@ -56,9 +58,10 @@ class Steps:
     def step(self, name: str) -> None:
         if not self.armed or name.startswith(HARMLESS):
             return
-        self.count += 1
-        if self.count == self.kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+        with self._mutex:
+            self.count += 1
+            if self.count == self.kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def listen(self) -> None:
         """Has Python and SQLite tell of what they do, in this process from now on."""

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
-from storage.catalogue import Query, is_short
+from storage.catalogue import Query, is_short, versions
 from storage.catalogue.changes import Changes
 from storage.catalogue.engines.sqlite_transactions import SqliteTransaction, drive, is_damage
 from storage.catalogue.engines.sqlite_writer import Write, Writer
@@ -36,6 +36,7 @@ OLDEST: Final = (3, 37, 0)  # STRICT tables
 MARKERS: Final = {"TEXT": "TEXT", "BLOB": "BLOB", "BIGINT": "INTEGER", "STRICT": "STRICT"}
 BUSY_MS: Final = 10_000
 SHORT_BYTES: Final = 64 << 10  # of a document that a short change keeps
+SHORT_ASSETS: Final = 100  # of a version that a short change keeps
 SCANNERS: Final = 2  # threads that run queries of any size
 LOOK_S: Final = 0.1  # how long commits of programs that do not tell of them may stay unseen
 
@@ -173,7 +174,7 @@ class SqliteCatalogue:
     ) -> Any:
         if self._closed:
             raise StorageUnavailable("the catalogue is closed")
-        short = is_short(query) and all(len(v) <= SHORT_BYTES for v in _documents(values, named))
+        short = is_short(query) and all(map(_is_small, (*values, *named.values())))
         write = Write(
             run=lambda tx: drive(query(tx, *values, **named)),
             durable=durable and self._durable,
@@ -200,11 +201,12 @@ class SqliteCatalogue:
             connection = sqlite3.connect(
                 self._path, isolation_level=None, check_same_thread=False, cached_statements=512
             )
-            connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA foreign_keys=1")
             if query_only:
                 connection.execute("PRAGMA query_only=1")
+            connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+            if not query_only:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA foreign_keys=1")
         except sqlite3.Error as problem:
             raise StorageUnavailable(f"the catalogue cannot be opened: {problem}") from problem
         return connection
@@ -225,9 +227,14 @@ class SqliteCatalogue:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
 
-def _documents(values: tuple[object, ...], named: dict[str, object]) -> Iterator[bytes]:
-    """Those that a change is given."""
-    return (value for value in (*values, *named.values()) if isinstance(value, bytes))
+def _is_small(value: object) -> bool:
+    """Whether a change that is given this writes little of it: it is no large document, and has none."""
+    if isinstance(value, bytes):
+        return len(value) <= SHORT_BYTES
+    if isinstance(value, versions.Retention | versions.Replacement):
+        content = value.content
+        return len(content.metadata) <= SHORT_BYTES and len(content.assets) <= SHORT_ASSETS
+    return True
 
 
 def _known_migrations() -> Migrations:

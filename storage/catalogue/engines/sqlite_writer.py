@@ -35,9 +35,7 @@ TURN_S: Final = 0.002  # after which a turn on the event loop takes no further o
 # A publish changes some 25 pages, all over the tables: the log takes many of them before they are written to
 # their places, so that those which many publishes change are written there once. It grows to 16 MB.
 CHECKPOINT_PAGES: Final = 4_000
-CACHE_KB: Final = (
-    16 << 10
-)  # so that the inner pages of large tables are not read again for each write
+CACHE_KB: Final = 16 << 10  # so that large tables' inner pages are not read again for each write
 BUSY_MS: Final = 10_000  # how long the thread waits for programs that take no heed of the file lock
 
 Outcome = tuple[object, BaseException | None]
@@ -148,14 +146,12 @@ class Writer:
                 outcomes.append(self._run(write))
                 if time.monotonic() > end:
                     break
-        except sqlite3.Error as problem:
+        except BaseException as problem:
             self._give_up()
             _tell(writes, _failed(writes, problem))
             self._hand_on()
-            return
-        except BaseException:
-            self._give_up()
-            self._hand_on()
+            if isinstance(problem, sqlite3.Error):
+                return
             raise
         run = len(outcomes)
         with self._mutex:
