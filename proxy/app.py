@@ -31,6 +31,7 @@ from proxy.flows.indexes import IndexCache
 from proxy.flows.pages import PageCache
 from proxy.flows.places import Places
 from proxy.flows.stored import StoredAssets
+from proxy.flows.unaltered import Unaltered
 from proxy.format import Connection
 from proxy.formats import FORMATS, INSTALLED
 from proxy.logs import configure
@@ -173,6 +174,7 @@ async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator
         except StoreReadOnly as problem:  # it moves, or has moved: what is here is served
             log.warning("store.read_only", extra={"reason": str(problem)})
         async with UpstreamClient(limits_of(config)) as upstream, Background() as background:
+            unaltered = Unaltered(config.cache.pages_bytes // 32)
             yield Depot(
                 storage=storage,
                 upstream=upstream,
@@ -191,7 +193,10 @@ async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator
                 places=Places(storage.catalogue),
                 indexes=IndexCache(config.cache.pages_bytes * 3 // 8),
                 pages=PageCache(config.cache.pages_bytes // 4),
-                stored=StoredAssets(storage.catalogue, config.cache.pages_bytes // 8),
+                stored=StoredAssets(
+                    storage.catalogue, unaltered, config.cache.pages_bytes * 3 // 32
+                ),
+                unaltered=unaltered,
                 clock=adapters.clock,
                 process=str(uuid.uuid4()),
             )

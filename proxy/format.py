@@ -115,6 +115,7 @@ class Format(Protocol):
 
     name: PackageFormat  # also the URL segment
     follows_registry: bool  # retained versions take over new files and yanks (PyPI alone)
+    lists_digests: bool  # its index shows SHA-256 and sizes as the catalogue has them (PyPI alone)
     described_by_assets: (
         bool  # what a version says of itself stands in its files, not in its metadata
     )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from proxy.flows.pages import PageCache
     from proxy.flows.places import Places
     from proxy.flows.stored import StoredAssets
+    from proxy.flows.unaltered import Unaltered
 
 Clock = Callable[[], Instant]
 
@@ -61,6 +62,7 @@ class Depot:
     indexes: IndexCache
     pages: PageCache
     stored: StoredAssets
+    unaltered: Unaltered
     clock: Clock
     process: str  # names this process among those that share the catalogue
 

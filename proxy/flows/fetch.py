@@ -32,6 +32,7 @@ from proxy.rules.resolution import (
 from proxy.upstream.client import FileGone
 from storage.catalogue import Transaction, packages, revisions, versions
 from storage.catalogue.events import Change
+from storage.catalogue.packages import Generation
 from storage.catalogue.versions import Retention
 from storage.errors import StoreReadOnly
 from storage.records import (
@@ -74,6 +75,15 @@ class Arriving:
 
     asset: Asset
     download: Download
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """Who asked for an asset, and the catalogue as it was before it was located."""
+
+    principal: str
+    stamp: int
+    generation: Generation
 
 
 Located = HeldBy | Ingest
@@ -183,25 +193,24 @@ async def open_asset(depot: Depot, wanted: Wanted, *, principal: str) -> Stored 
     if running is not None:  # a crowd wants the same: nothing has changed since it was located
         return Arriving(asset=running[0], download=running[1])
     generation = await depot.catalogue.read(packages.generation, wanted.place.domain.id, wanted.ref)
+    asked = _Asked(principal=principal, stamp=stamp, generation=generation)
     located = await locate_asset(depot, wanted)
     if isinstance(located, HeldBy) and located.holding.stored:
         if located.retain_in:
             with suppress(StoreReadOnly):  # while it moves, who may read still reads
-                await _retain_held(depot, wanted, located, principal)
+                await _retain_held(depot, wanted, located, asked)
         else:
             depot.stored.keep(key, stamp, generation, located.asset)
         return Stored(asset=located.asset)
-    download = _download(depot, wanted, located, principal=principal)
+    download = fetch_only(depot, wanted, located)
+    version = (wanted.ref, wanted.version, tuple(one.id for one in located.retain_in))
+    download.after(version, lambda blob: _keep(depot, wanted, located, blob, asked))
     depot.downloads.answers(key, stamp, located.asset, download)
     return Arriving(asset=located.asset, download=download)
 
 
 def fetch_only(depot: Depot, wanted: Wanted, located: Located) -> Download:
     """The asset's bytes on their way into the blob store, without any repository retaining the version."""
-    return _download(depot, wanted, located, principal=None)
-
-
-def _download(depot: Depot, wanted: Wanted, located: Located, *, principal: str | None) -> Download:
     domain = wanted.place.domain.id
     name = located.connection if isinstance(located, Ingest) else located.holding.origin.connection
     via = depot.connections.get(name or "")
@@ -225,14 +234,7 @@ def _download(depot: Depot, wanted: Wanted, located: Located, *, principal: str 
                 raise
             return await ingest(depot, domain, moved, running)
 
-    download = depot.downloads.join(key, produce)
-    if principal is not None:
-        repositories = tuple(repository.id for repository in located.retain_in)
-        version = (wanted.ref, wanted.version, repositories)
-        download.after(
-            version, lambda blob: _keep(depot, wanted, located, blob, principal=principal)
-        )
-    return download
+    return depot.downloads.join(key, produce)
 
 
 async def _moved(depot: Depot, wanted: Wanted, source: Source) -> Source | None:
@@ -248,14 +250,13 @@ async def _moved(depot: Depot, wanted: Wanted, source: Source) -> Source | None:
     return replace(source, asset=msgspec.structs.replace(source.asset, url=listed.url))
 
 
-async def _keep(
-    depot: Depot, wanted: Wanted, located: Located, blob: Blob, *, principal: str
-) -> None:
+async def _keep(depot: Depot, wanted: Wanted, located: Located, blob: Blob, asked: _Asked) -> None:
     """Writes the rows once the bytes are stored: completed digests first, then who retains the version."""
     if isinstance(located, HeldBy):
-        await _complete(depot, wanted, located, blob, principal)
+        await _complete(depot, wanted, located, blob, asked)
         return
-    content = _completed(located.listing.content, wanted.asset, blob)
+    listed = located.listing.content
+    content = _completed(listed, wanted.asset, blob)
     retention = Retention(
         ref=wanted.ref,
         version=located.listing.version,
@@ -266,18 +267,17 @@ async def _keep(
         controls=first_controls(OriginType.EXTERNAL, unrestricted=_unrestricted(wanted)),
         repositories=located.retain_in,
     )
-    await depot.catalogue.write(versions.retain, _change(depot, wanted, principal), retention)
+    await _retain(depot, wanted, retention, asked, offered=listed)
 
 
 async def _complete(
-    depot: Depot, wanted: Wanted, located: HeldBy, blob: Blob, principal: str
+    depot: Depot, wanted: Wanted, located: HeldBy, blob: Blob, asked: _Asked
 ) -> None:
     domain: DomainId = wanted.place.domain.id
     present = await depot.catalogue.read(revisions.load, domain, located.holding.revision)
     if present is None:
         raise NotFound(f"{wanted} has been deleted meanwhile")
     content = _completed(present, wanted.asset, blob)
-    change = _change(depot, wanted, principal)
     if revision_of(content) != located.holding.revision:
         replacement = versions.Replacement(
             ref=wanted.ref,
@@ -285,24 +285,25 @@ async def _complete(
             old=located.holding.revision,
             content=content,
         )
+        change = _change(depot, wanted, asked.principal)
         await depot.catalogue.write(versions.replace, change, replacement)
     if located.retain_in:
-        await _retain(depot, wanted, located, content, principal)
+        retention = _of_holding(depot, wanted, located, content)
+        await _retain(depot, wanted, retention, asked, offered=present)
 
 
-async def _retain_held(depot: Depot, wanted: Wanted, located: HeldBy, principal: str) -> None:
+async def _retain_held(depot: Depot, wanted: Wanted, located: HeldBy, asked: _Asked) -> None:
     content = await depot.catalogue.read(
         revisions.load, wanted.place.domain.id, located.holding.revision
     )
     if content is None:
         raise NotFound(f"{wanted} has been deleted meanwhile")
-    await _retain(depot, wanted, located, content, principal)
+    retention = _of_holding(depot, wanted, located, content)
+    await _retain(depot, wanted, retention, asked, offered=content)
 
 
-async def _retain(
-    depot: Depot, wanted: Wanted, located: HeldBy, content: Content, principal: str
-) -> None:
-    retention = Retention(
+def _of_holding(depot: Depot, wanted: Wanted, located: HeldBy, content: Content) -> Retention:
+    return Retention(
         ref=wanted.ref,
         version=located.holding.version,
         version_key=depot.formats[wanted.ref.format].version_key(located.holding.version),
@@ -316,7 +317,33 @@ async def _retain(
         ),
         repositories=located.retain_in,
     )
-    await depot.catalogue.write(versions.retain, _change(depot, wanted, principal), retention)
+
+
+async def _retain(
+    depot: Depot,
+    wanted: Wanted,
+    retention: Retention,
+    asked: _Asked,
+    *,
+    offered: Content,
+) -> None:
+    """Retains a version, and lets stand in memory what that does not change for the asked repository.
+
+    `offered`: what that repository offered as the version before.
+    """
+    change = _change(depot, wanted, asked.principal)
+    retained = await depot.catalogue.write(versions.retain, change, retention)
+    if retained.generation is None:
+        return
+    repository, ref = wanted.place.repository.id, wanted.ref
+    before = Generation(domain=asked.generation.domain, name=retained.generation - 1)
+    shown = retention.content == offered or not depot.formats[ref.format].lists_digests
+    asset = retention.content.asset(wanted.asset)
+    if shown and asset and depot.unaltered.same(repository, ref, asked.generation, before):
+        after = Generation(domain=before.domain, name=retained.generation)
+        depot.unaltered.add(repository, ref, before=before, after=after)
+        key = (repository, ref, wanted.version, wanted.asset)
+        depot.stored.keep(key, asked.stamp, after, asset)
 
 
 def _unrestricted(wanted: Wanted) -> bool:

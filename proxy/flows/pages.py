@@ -110,7 +110,11 @@ async def page(
         return Shown(page=kept.page, stale=kept.stale, until=kept.believed_until)
     stamp = depot.catalogue.stamp()
     view = await look(depot, place, ref)
-    if kept is None or kept.generation != view.generation or kept.failed != view.failed.keys():
+    if (
+        kept is None
+        or kept.failed != view.failed.keys()
+        or not depot.unaltered.same(key[0], ref, kept.generation, view.generation)
+    ):
         return await depot.background.join(
             ("page", *key, view.generation, frozenset(view.failed)),
             lambda: _make(depot, place, key, view=view, stamp=stamp, render=render),
@@ -118,6 +122,7 @@ async def page(
     kept = replace(
         kept,
         stamp=stamp,
+        generation=view.generation,
         since=depot.clock(),
         believed_until=view.believed_until,
         stale=view.stale,
@@ -132,9 +137,9 @@ async def _holds(depot: Depot, place: Place, ref: PackageRef, key: Key, kept: _K
     if stamp == kept.stamp:
         return True
     generation = await depot.catalogue.read(packages.generation, place.domain.id, ref)
-    if generation != kept.generation:
+    if not depot.unaltered.same(place.repository.id, ref, kept.generation, generation):
         return False
-    depot.pages.put(key, replace(kept, stamp=stamp))
+    depot.pages.put(key, replace(kept, stamp=stamp, generation=generation))
     return True
 
 

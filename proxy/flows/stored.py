@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.flows.recent import Recent
+from proxy.flows.unaltered import Unaltered
 from storage.catalogue import Catalogue, packages
 from storage.catalogue.packages import Generation
 from storage.records import Asset, DomainId, PackageRef, RepositoryId
@@ -27,8 +28,9 @@ class _Entry:
 class StoredAssets:
     """What was asked for last; an unchanged stamp costs nothing, a changed one a look at the generation."""
 
-    def __init__(self, catalogue: Catalogue, limit_bytes: int) -> None:
+    def __init__(self, catalogue: Catalogue, unaltered: Unaltered, limit_bytes: int) -> None:
         self._catalogue = catalogue
+        self._unaltered = unaltered
         self._entries: Recent[Key, _Entry] = Recent(limit_bytes)
 
     @property
@@ -44,7 +46,7 @@ class StoredAssets:
         stamp = self._catalogue.stamp()
         if stamp != entry.stamp:
             generation = await self._catalogue.read(packages.generation, domain, key[1])
-            if generation != entry.generation:
+            if not self._unaltered.same(key[0], key[1], entry.generation, generation):
                 self._entries.drop(key)
                 return None
             self._put(key, _Entry(stamp, generation, entry.asset))

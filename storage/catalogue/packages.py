@@ -182,16 +182,20 @@ async def generation(tx: Transaction, domain: DomainId, ref: PackageRef) -> Gene
     return found or Generation(domain=-1, name=-1)
 
 
-async def raise_generation(tx: Transaction, domain: DomainId, ref: PackageRef) -> None:
-    """Says that this name may look different from now on, through any repository of the domain."""
-    await tx.run(
+async def raise_generation(tx: Transaction, domain: DomainId, ref: PackageRef) -> int:
+    """Says that this name may look different from now on, through any repository of the domain; its generation."""
+    raised = await tx.one(
+        int,
         """
         INSERT INTO name_generation (domain_id, format, namespace, name, generation)
         VALUES ($1, $2, $3, $4, 1)
         ON CONFLICT (domain_id, format, namespace, name)
-        DO UPDATE SET generation = name_generation.generation + 1""",
+        DO UPDATE SET generation = name_generation.generation + 1
+        RETURNING generation""",
         domain,
         ref.format,
         ref.namespace,
         ref.name,
     )
+    assert raised is not None, "inserted or updated"
+    return raised

@@ -160,9 +160,16 @@ class Retention(Record, frozen=True, kw_only=True):
     repositories: tuple[Repository, ...]
 
 
+class Retained(Record, frozen=True, kw_only=True):
+    """What a retention has changed."""
+
+    repositories: tuple[str, ...]  # the names of those that did not hold the version
+    generation: int | None  # of the name from now on; None: nothing has changed
+
+
 @short
-async def retain(tx: Transaction, change: Change, retention: Retention) -> list[str]:
-    """Gives each repository a pointer to the content, where it has none; the names of those that had none.
+async def retain(tx: Transaction, change: Change, retention: Retention) -> Retained:
+    """Gives each repository a pointer to the content, where it has none.
 
     Raises:
         Vanished: it was published here, and gc has taken its bytes since it was looked up.
@@ -209,9 +216,10 @@ async def retain(tx: Transaction, change: Change, retention: Retention) -> list[
                 version=retention.version,
                 after=f'{{"revision":"{revision}","status":"{retention.status}"}}',
             )
+    generation = None
     if added:
-        await packages.raise_generation(tx, change.domain, retention.ref)
-    return added
+        generation = await packages.raise_generation(tx, change.domain, retention.ref)
+    return Retained(repositories=tuple(added), generation=generation)
 
 
 async def _require_bytes(tx: Transaction, domain: DomainId, content: Content) -> None:

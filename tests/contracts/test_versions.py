@@ -120,8 +120,9 @@ async def test_retaining_gives_each_repository_a_pointer_and_writes_an_event(
     added = await storage.catalogue.write(versions.retain, CHANGE, RETENTION)
     again = await storage.catalogue.write(versions.retain, CHANGE, RETENTION)
 
-    assert added == ["pypi-store", "team"]
-    assert again == []
+    assert added.repositories == ("pypi-store", "team")
+    assert (added.generation, again.generation) == (1, None)
+    assert again.repositories == ()
     assert await held(storage, TEAM) == await held(storage, STORE) == ["1.0"]
     told = await storage.catalogue.read(
         events.of_package, DOMAIN, "team", PackageFormat.PYPI, "anvil"

@@ -21,6 +21,7 @@ class Generic:
 
     name = PackageFormat.GENERIC
     follows_registry = False
+    lists_digests = False
     described_by_assets = False
 
     def package(self, namespace: str, name: str) -> PackageRef:

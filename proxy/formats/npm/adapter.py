@@ -14,6 +14,7 @@ class Npm:
 
     name = PackageFormat.NPM
     follows_registry = False
+    lists_digests = False
     described_by_assets = False
 
     def package(self, namespace: str, name: str) -> PackageRef:

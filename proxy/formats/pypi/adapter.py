@@ -21,6 +21,7 @@ class Pypi:
 
     name = PackageFormat.PYPI
     follows_registry = True
+    lists_digests = True
     described_by_assets = True
 
     def package(self, namespace: str, name: str) -> PackageRef:

@@ -1,0 +1,52 @@
+"""Retentions that changed nothing for whoever looks from the repository that was asked.
+
+Retaining a version raises the generation of its name: to repositories further down it may come from somewhere
+else now. The asked repository offers what it offered before, and most clients ask it again soon.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.flows.recent import Recent
+from storage.catalogue.packages import Generation
+from storage.records import PackageRef, RepositoryId
+
+COST: Final = 512  # bytes of an entry, about
+
+
+class Unaltered:
+    """For each name that was retained last, the generations between which nothing changed."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._spans: Recent[tuple[RepositoryId, PackageRef], tuple[Generation, Generation]] = (
+            Recent(limit_bytes)
+        )
+
+    def add(
+        self,
+        repository: RepositoryId,
+        ref: PackageRef,
+        *,
+        before: Generation,
+        after: Generation,
+    ) -> None:
+        """Notes that this step changed nothing of what the repository offers of the name."""
+        key = (repository, ref)
+        span = self._spans.get(key)
+        first = span[0] if span is not None and span[1] == before else before
+        self._spans.put(key, (first, after), COST)
+
+    def same(
+        self, repository: RepositoryId, ref: PackageRef, then: Generation, now: Generation
+    ) -> bool:
+        """Whether what the repository offers of the name is known to be what it was."""
+        if then == now:
+            return True
+        span = self._spans.get((repository, ref))
+        if span is None:
+            return False
+        first, last = span
+        # A domain that has changed may have changed the way by which the version came.
+        alike = first.domain == then.domain == now.domain
+        return alike and first.name <= then.name <= now.name <= last.name

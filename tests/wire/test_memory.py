@@ -1,0 +1,126 @@
+"""What a server has in memory is what another one, which has nothing of it there, reads from the catalogue."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from aws import client
+from servers import Entrepot, free_port
+from standins import Registry
+
+JSON = "application/vnd.pypi.simple.v1+json"
+HTML = "text/html"
+FULL = "application/json"
+ABBREVIATED = "application/vnd.npm.install-v1+json"
+REPOSITORIES = ("team", "tools", "shared")
+VERSIONS = ("1.0", "2.0", "3.0")
+STATUSES = ("Published", "Unlisted", "Archived")
+
+
+class Pair:
+    """Two servers of one store: whatever is done, is done at the first."""
+
+    def __init__(self, first: Entrepot, second: Entrepot) -> None:
+        self.first, self.second = first, second
+        self.api = client(first)
+
+    def pages(self, server: Entrepot) -> dict[tuple[str, str], object]:
+        """Each page of each repository, as far as a client looks at it."""
+        found: dict[tuple[str, str], object] = {}
+        for repository in REPOSITORIES:
+            for form in (JSON, HTML):
+                reply = server.get(f"/d/acme/pypi/{repository}/simple/anvil/", Accept=form)
+                here = reply.body.replace(server.url.encode(), b"")
+                found[repository, form] = (reply.status, here)
+            for form in (FULL, ABBREVIATED):
+                reply = server.get(f"/d/acme/npm/{repository}/anvil", Accept=form)
+                here = reply.body.replace(server.url.encode(), b"")
+                found[repository, form] = (reply.status, json.loads(here))
+        return found
+
+    def compare(self, done: list[str]) -> None:
+        first, second = self.pages(self.first), self.pages(self.second)
+        assert first == second, done
+
+
+@pytest.fixture
+def pair(start: Callable[..., Entrepot]) -> Iterator[Pair]:
+    first = start()
+    second = Entrepot(folder=first.folder, port=free_port())
+    config = first.folder / "entrepot.toml"
+    config.write_text(config.read_text().replace(f"port = {first.port}", f"port = {second.port}"))
+    second.start()
+    yield Pair(first, second)
+    second.stop()
+
+
+def install(pair: Pair, dice: random.Random) -> str:
+    repository, version = dice.choice(REPOSITORIES), dice.choice(VERSIONS)
+    if dice.random() < 0.5:
+        name = f"anvil-{version}-py3-none-any.whl"
+        path = f"/d/acme/pypi/{repository}/simple/anvil/{version}/{name}"
+    else:
+        path = f"/d/acme/npm/{repository}/anvil/-/anvil-{version}.0.tgz"
+    return f"{path} {pair.first.get(path).status}"
+
+
+def change(pair: Pair, dice: random.Random) -> str:
+    format, version = dice.choice([("pypi", ""), ("npm", ".0")])
+    version = dice.choice(VERSIONS) + version
+    repository = dice.choice(REPOSITORIES)
+    place: dict[str, Any] = {
+        "domain": "acme",
+        "repository": repository,
+        "format": format,
+        "package": "anvil",
+        "versions": [version],
+    }
+    known = pair.api.list_packages(domain="acme", repository=repository, format=format)
+    if not known["packages"]:
+        return "nothing to change"
+    if dice.random() < 0.4:
+        pair.api.delete_package_versions(**place)
+        return f"deleted {place}"
+    status = dice.choice(STATUSES)
+    pair.api.update_package_versions_status(**place, targetStatus=status)
+    return f"{status} {place}"
+
+
+@pytest.mark.parametrize("html_only", [False, True])  # without sizes, and so without all of a file
+@pytest.mark.parametrize("seed", range(3))
+def test_pages_in_memory_say_what_the_catalogue_says(
+    pair: Pair, registry: Registry, seed: int, html_only: bool
+) -> None:
+    registry.html_only = html_only
+    for version in VERSIONS:
+        registry.offers("anvil", version)
+        registry.packs("anvil", f"{version}.0")
+    dice = random.Random(seed)
+    done: list[str] = []
+    pair.compare(done)
+    for _ in range(20):
+        done.append((install if dice.random() < 0.7 else change)(pair, dice))
+        pair.compare(done)
+    assert any(" 200" in one for one in done)
+
+
+def test_files_that_have_just_come_are_stored_and_pages_right(
+    pair: Pair, registry: Registry
+) -> None:
+    offers = [registry.offers("anvil", version) for version in VERSIONS]
+    registry.packs("anvil", "1.0.0")
+    pair.compare([])
+    for offer, version in zip(offers, VERSIONS, strict=True):
+        path = f"/d/acme/pypi/team/simple/anvil/{version}/{offer.name}"
+        assert pair.first.get(path).body == offer.content
+        assert pair.first.get(path).headers["x-entrepot-source"] == "stored"
+        assert pair.first.get(f"{path}.metadata").body == offer.sidecar
+    pair.compare([])
+    pair.api.delete_package_versions(
+        domain="acme", repository="team", format="pypi", package="anvil", versions=["2.0"]
+    )
+    pair.compare(["deleted"])
