@@ -230,14 +230,15 @@ def create_app(config: Config, adapters: Adapters = REAL) -> ASGIApp:
             data_plane.depot = depot
             data_plane.admission = admission_of(config, depot)
             control_plane.depot, control_plane.admission = depot, data_plane.admission
-            finished = FinishedAnswers(config.cache.pages_bytes // 4, depot.clock)
+            finished = FinishedAnswers(
+                config.cache.pages_bytes // 4, depot.clock, depot.catalogue, depot.unaltered
+            )
             data_plane.finished = finished
             depot.background.start(probes.keep_telling(depot), name="tell")
             guard.start()
             async with tls.renewing(pair):
                 yield {
                     protocol.STATE: finished,
-                    protocol.CATALOGUE: depot.catalogue,
                     GUARD: guard,
                     tls.STATE: pair,
                 }

@@ -15,6 +15,8 @@ from proxy.flows.downloads import Download
 from proxy.flows.ingest import Source, ingest
 from proxy.flows.look import look, walk_of
 from proxy.flows.places import Place
+from proxy.flows.stored import Key
+from proxy.flows.unaltered import Seen
 from proxy.rules.origins import first_controls
 from proxy.rules.refreshing import same_bytes
 from proxy.rules.resolution import (
@@ -67,12 +69,14 @@ class Stored:
     """Its bytes are here."""
 
     asset: Asset  # with sha256 and size
+    seen: Seen | None = None  # as long as this holds, so does the answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arriving:
     """Its bytes are on their way."""
 
+    key: Key  # under which it will be known when it is stored
     asset: Asset
     download: Download
 
@@ -187,11 +191,11 @@ async def open_asset(depot: Depot, wanted: Wanted, *, principal: str) -> Stored 
     key = (wanted.place.repository.id, wanted.ref, wanted.version, wanted.asset)
     held = await depot.stored.find(wanted.place.domain.id, key)
     if held is not None:
-        return Stored(asset=held)
+        return Stored(asset=held.asset, seen=held.seen)
     stamp = depot.catalogue.stamp()
     running = depot.downloads.answering(key, stamp)
     if running is not None:  # a crowd wants the same: nothing has changed since it was located
-        return Arriving(asset=running[0], download=running[1])
+        return Arriving(key=key, asset=running[0], download=running[1])
     generation = await depot.catalogue.read(packages.generation, wanted.place.domain.id, wanted.ref)
     asked = _Asked(principal=principal, stamp=stamp, generation=generation)
     located = await locate_asset(depot, wanted)
@@ -206,7 +210,7 @@ async def open_asset(depot: Depot, wanted: Wanted, *, principal: str) -> Stored 
     version = (wanted.ref, wanted.version, tuple(one.id for one in located.retain_in))
     download.after(version, lambda blob: _keep(depot, wanted, located, blob, asked))
     depot.downloads.answers(key, stamp, located.asset, download)
-    return Arriving(asset=located.asset, download=download)
+    return Arriving(key=key, asset=located.asset, download=download)
 
 
 def fetch_only(depot: Depot, wanted: Wanted, located: Located) -> Download:

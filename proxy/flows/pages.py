@@ -19,6 +19,7 @@ from proxy.flows.index import offered
 from proxy.flows.look import View, look
 from proxy.flows.places import Place, Surroundings
 from proxy.flows.recent import Recent
+from proxy.flows.unaltered import Seen
 from proxy.format import OfferedIndex, Rendered
 from storage.catalogue import packages
 from storage.catalogue.packages import Generation
@@ -90,6 +91,7 @@ class Shown:
     page: Page
     stale: str | None  # why it is an old one, as a sentence
     until: Instant  # as long as nothing changes, it holds until then
+    seen: Seen
 
 
 async def page(
@@ -107,7 +109,7 @@ async def page(
         kept = None
     believed = kept is not None and kept.since <= depot.clock() < kept.believed_until
     if kept is not None and believed and await _holds(depot, place, ref, key, kept):
-        return Shown(page=kept.page, stale=kept.stale, until=kept.believed_until)
+        return _shown(place, ref, kept)
     stamp = depot.catalogue.stamp()
     view = await look(depot, place, ref)
     if (
@@ -128,7 +130,21 @@ async def page(
         stale=view.stale,
     )
     depot.pages.put(key, kept)
-    return Shown(page=kept.page, stale=kept.stale, until=kept.believed_until)
+    return _shown(place, ref, kept)
+
+
+def _shown(place: Place, ref: PackageRef, kept: _Kept) -> Shown:
+    return Shown(
+        page=kept.page,
+        stale=kept.stale,
+        until=kept.believed_until,
+        seen=Seen(
+            domain=place.domain.id,
+            repository=place.repository.id,
+            ref=ref,
+            generation=kept.generation,
+        ),
+    )
 
 
 async def _holds(depot: Depot, place: Place, ref: PackageRef, key: Key, kept: _Kept) -> bool:
@@ -160,7 +176,7 @@ async def _make(
         stale=view.stale,
     )
     depot.pages.put(key, kept)
-    return Shown(page=made, stale=view.stale, until=view.believed_until)
+    return _shown(place, ref, kept)
 
 
 def _size(found: OfferedIndex) -> int:

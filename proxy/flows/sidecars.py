@@ -11,8 +11,9 @@ from typing import Final
 from proxy.errors import NotFound, UpstreamCorrupt
 from proxy.flows import fetch as assets
 from proxy.flows.depot import Depot
-from proxy.flows.fetch import Located, Wanted
+from proxy.flows.fetch import Located, Stored, Wanted
 from proxy.flows.ingest import Adopt, keep_sidecars, store_bytes
+from proxy.flows.unaltered import Seen
 from proxy.format import Connection
 from proxy.rules.resolution import HeldBy
 from proxy.upstream.client import FileGone
@@ -33,8 +34,8 @@ class Sidecar:
 
 async def fetch(
     depot: Depot, wanted: Wanted, kind: str, describe: Callable[[Asset], Sidecar]
-) -> Asset:
-    """The document of this kind that goes with an asset, stored; `describe` says where a registry keeps it.
+) -> Stored:
+    """The document of this kind that goes with an asset; `describe` says where a registry keeps it.
 
     Raises:
         NotFound: there is no such asset, or it has no such document.
@@ -44,13 +45,14 @@ async def fetch(
     key = (wanted.place.repository.id, wanted.ref, wanted.version, f"{wanted.asset} {kind}")
     known = await depot.stored.find(domain, key)
     if known is not None:
-        return known
+        return Stored(asset=known.asset, seen=known.seen)
     stamp = depot.catalogue.stamp()
     generation = await depot.catalogue.read(packages.generation, domain, wanted.ref)
     located = await assets.locate_asset(depot, wanted)
     document = await _stored(depot, wanted, located, describe(located.asset))
     depot.stored.keep(key, stamp, generation, document)
-    return document
+    seen = Seen(domain=domain, repository=key[0], ref=wanted.ref, generation=generation)
+    return Stored(asset=document, seen=seen)
 
 
 async def _stored(depot: Depot, wanted: Wanted, located: Located, sidecar: Sidecar) -> Asset:

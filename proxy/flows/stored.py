@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.flows.recent import Recent
-from proxy.flows.unaltered import Unaltered
+from proxy.flows.unaltered import Seen, Unaltered
 from storage.catalogue import Catalogue, packages
 from storage.catalogue.packages import Generation
 from storage.records import Asset, DomainId, PackageRef, RepositoryId
@@ -25,6 +25,14 @@ class _Entry:
     asset: Asset
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An asset that is held and stored as of now."""
+
+    asset: Asset
+    seen: Seen
+
+
 class StoredAssets:
     """What was asked for last; an unchanged stamp costs nothing, a changed one a look at the generation."""
 
@@ -38,7 +46,7 @@ class StoredAssets:
         """Bytes in memory."""
         return self._entries.held_bytes
 
-    async def find(self, domain: DomainId, key: Key) -> Asset | None:
+    async def find(self, domain: DomainId, key: Key) -> Known | None:
         """The asset, if it is known to be held and stored as of now."""
         entry = self._entries.get(key)
         if entry is None:
@@ -49,8 +57,10 @@ class StoredAssets:
             if not self._unaltered.same(key[0], key[1], entry.generation, generation):
                 self._entries.drop(key)
                 return None
-            self._put(key, _Entry(stamp, generation, entry.asset))
-        return entry.asset
+            entry = _Entry(stamp, generation, entry.asset)
+            self._put(key, entry)
+        seen = Seen(domain=domain, repository=key[0], ref=key[1], generation=entry.generation)
+        return Known(entry.asset, seen)
 
     def keep(self, key: Key, stamp: int, generation: Generation, asset: Asset) -> None:
         """Remembers an asset; stamp and generation were read before it was found."""

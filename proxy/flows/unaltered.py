@@ -6,13 +6,24 @@ else now. The asked repository offers what it offered before, and most clients a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from proxy.flows.recent import Recent
 from storage.catalogue.packages import Generation
-from storage.records import PackageRef, RepositoryId
+from storage.records import DomainId, PackageRef, RepositoryId
 
 COST: Final = 512  # bytes of an entry, about
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A name as a repository saw it: what an answer was made from."""
+
+    domain: DomainId
+    repository: RepositoryId
+    ref: PackageRef
+    generation: Generation
 
 
 class Unaltered:

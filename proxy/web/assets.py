@@ -12,8 +12,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from proxy.flows.depot import Depot
-from proxy.flows.downloads import PIECE, Download, Piece
-from proxy.web.edge import SOURCE
+from proxy.flows.downloads import PIECE, Piece
+from proxy.flows.fetch import Arriving
+from proxy.flows.unaltered import Seen
+from proxy.web.edge import SOURCE, STORED, UPSTREAM
 from proxy.web.finished import ENDLESS, PASSING, Lasting
 from proxy.web.heads import has_same
 from proxy.web.ranges import parse_range
@@ -26,7 +28,7 @@ SPAN: Final = 8 << 20  # bytes that the server is asked to send from a file at o
 IMMUTABLE: Final = "max-age=31536000, immutable"
 
 
-def headers(asset: Asset, media_type: str, source: str = "stored") -> dict[str, str]:
+def headers(asset: Asset, media_type: str, source: str = STORED) -> dict[str, str]:
     """What every answer about an asset says; stored and arriving ones are alike."""
     found = {
         SOURCE: source,
@@ -76,9 +78,13 @@ async def answer_stored(
     *,
     media_type: str = "application/octet-stream",
     redirects: bool = False,
-    source: str = "stored",
+    source: str = STORED,
+    seen: Seen | None = None,
 ) -> Response:
-    """Bytes that are here; where `redirects` are followed, large ones may lie behind a signed URL."""
+    """Bytes that are here; where `redirects` are followed, large ones may lie behind a signed URL.
+
+    `seen`: as long as that holds, so does the answer.
+    """
     found = headers(asset, media_type, source)
     if (asset.size or 0) > SMALL and not_modified(request, found):
         return Response(status_code=304, headers=found)
@@ -104,6 +110,7 @@ async def answer_stored(
                 headers=found,
                 until=ENDLESS if span is None else PASSING,
                 status_code=status,
+                seen=seen,
             )
         opened.pop_all()  # the stream closes it
     pieces = _whole(blob, start, end)
@@ -163,14 +170,18 @@ async def _send_read(piece: Piece, send: Send) -> None:
 
 
 async def answer_arriving(
-    depot: Depot, domain: DomainId, request: Request, asset: Asset, download: Download
+    depot: Depot, domain: DomainId, request: Request, arriving: Arriving
 ) -> Response:
     """Bytes that are on their way, from the moment that the first may be sent."""
+    asset, download = arriving.asset, arriving.download
     await download.begun()
     if download.blob is not None and download.blob.size <= SMALL:  # it is here meanwhile
         here = msgspec.structs.replace(asset, digests={**asset.digests, **download.blob.digests})
-        return await answer_stored(depot, domain, request, here, source="upstream")
-    found = headers(asset, "application/octet-stream", "upstream")
+        known = await depot.stored.find(domain, arriving.key)
+        same = known is not None and known.asset.sha256 == here.sha256
+        seen = known.seen if known is not None and same else None
+        return await answer_stored(depot, domain, request, here, source=UPSTREAM, seen=seen)
+    found = headers(asset, "application/octet-stream", UPSTREAM)
     size = download.blob.size if download.blob else download.size
     span = None if size is None else wanted_range(request, found, size)
     start, end = span or (0, size)

@@ -96,13 +96,11 @@ class DataPlane:
         if self.finished is None or self.depot is None or request.method != "GET":
             return
         key = asked(request.scope)
+        if key is None or response.until <= self.depot.clock():
+            return
         # What has changed since the request began may have changed the answer, too.
-        if (
-            key is not None
-            and response.until > self.depot.clock()
-            and (self.depot.catalogue.stamp() == stamp)
-        ):
-            self.finished.keep(key, response, stamp=stamp, label=label, source=source)
+        since = stamp if self.depot.catalogue.stamp() == stamp else None
+        self.finished.keep(key, response, stamp=since, label=label, source=source)
 
     async def _answer(self, request: Request) -> tuple[str, Response]:
         """The format's name and the answer."""
@@ -134,7 +132,7 @@ class DataPlane:
         if action is None:
             raise MethodUnsupported("this address can only be read", allowed=tuple(edge.actions))
         opened = edge.open_to_all.get(rest) if request.method in {"GET", "HEAD"} else None
-        caller = await self._caller(request, domain, open_to_all=opened is not None)
+        caller, access = await self._caller(request, domain, open_to_all=opened is not None)
         if opened is not None:
             return opened()
         place, missing = await self._place(domain, repository)
@@ -176,16 +174,19 @@ class DataPlane:
         response = await edge.answer(self.depot, call)
         if missing is not None:
             raise missing
-        return _bounded(response, caller, lasting=lasting)
+        return _bounded(response, caller, place, access=access if lasting else None)
 
-    async def _caller(self, request: Request, domain: str, *, open_to_all: bool) -> Caller:
-        """Who asks, and may ask so often."""
+    async def _caller(
+        self, request: Request, domain: str, *, open_to_all: bool
+    ) -> tuple[Caller, int]:
+        """Who asks, and may ask so often; and the generation of rights from before that was decided."""
         assert self.admission is not None, "opened by the lifespan"
+        access = await self.admission.principals.generation()
         token = request.headers.get("Authorization")
         caller = await self.admission.by_token(token, domain, open_to_all=open_to_all)
         if self.rates is not None:
             self.rates.charge(caller.principal, token)
-        return caller
+        return caller, access
 
     async def _place(self, domain: str, repository: str) -> tuple[Place, NotFound | None]:
         """The place; or one that is not there, and the sentence that says so."""
@@ -199,11 +200,15 @@ class DataPlane:
             return nowhere(domain, repository, around, owner=self.admission.account), problem
 
 
-def _bounded(response: Response, caller: Caller, *, lasting: bool) -> Response:
-    """An answer holds no longer than the rights of whoever got it."""
-    if isinstance(response, Lasting):
-        ends = caller.expires_at or ENDLESS
-        response.until = min(response.until, ends) if lasting else PASSING
+def _bounded(response: Response, caller: Caller, place: Place, *, access: int | None) -> Response:
+    """An answer holds no longer than the rights of whoever got it; `access` None: for this request alone."""
+    if not isinstance(response, Lasting):
+        return response
+    ends = caller.expires_at or ENDLESS
+    response.until = PASSING if access is None else min(response.until, ends)
+    seen = response.seen
+    if seen is not None and seen.generation.domain == place.domain.generation:
+        response.access = access
     return response
 
 

@@ -19,6 +19,8 @@ from storage.records import PackageRef
 Authorise = Callable[[str, PackageRef], Awaitable[bool]]
 
 SOURCE: Final = "X-Entrepot-Source"  # where an answer came from: memory, stored, upstream, stale
+STORED: Final = "stored"
+UPSTREAM: Final = "upstream"
 
 
 ON_PACKAGES: Final = frozenset(

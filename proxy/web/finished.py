@@ -1,9 +1,10 @@
 """Answers that are finished: bytes to be written as they are, for as long as nothing has changed.
 
 The data plane leaves an answer here under everything that it depended on in the request: the address, what
-the client accepts, who it is. It holds while the catalogue's stamp is the one at which it was made (any
-commit of any process ends it: a policy, a revoked token, a new version) and until its index or its token
-ends by time. Whatever is not found here takes the ordinary way, which is the one that decides.
+the client accepts, who it is. It holds while the catalogue's stamp is the one at which it was made, and until
+its index or its token ends by time. After a commit of any process (a policy, a revoked token, a new version)
+one look at three generations says whether it changed anything that the answer rests on; where that cannot be
+had at once, it ends. Whatever is not found here takes the ordinary way, which is the one that decides.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from typing import Final
 from starlette.responses import Response
 
 from proxy.flows.recent import Recent
+from proxy.flows.unaltered import Seen, Unaltered
 from proxy.observe import FINISHED_BYTES
+from proxy.web.edge import SOURCE, STORED, UPSTREAM
 from proxy.web.heads import Key, KnownHeads
+from storage.catalogue import Catalogue, standing
+from storage.errors import StorageError
 from storage.records import Instant
 
 MAX_BODY: Final = 32 << 20  # bytes of an answer; pages may be large, and are held as pages anyway
@@ -27,6 +32,7 @@ ON_304: Final = frozenset(
     {b"etag", b"cache-control", b"vary", b"last-modified", b"x-entrepot-source", b"warning"}
 )
 
+NEVER: Final = -1  # no stamp
 PASSING: Final = Instant(0)  # of an answer that holds for this one request alone
 ENDLESS: Final = Instant(1 << 62)  # of one that holds as long as nothing changes
 
@@ -35,10 +41,18 @@ class Lasting(Response):
     """An answer in one piece that holds until an instant, unless something changes before."""
 
     def __init__(
-        self, body: bytes, *, headers: Mapping[str, str], until: Instant, status_code: int = 200
+        self,
+        body: bytes,
+        *,
+        headers: Mapping[str, str],
+        until: Instant,
+        seen: Seen | None = None,
+        status_code: int = 200,
     ) -> None:
         super().__init__(body, status_code=status_code, headers=dict(headers))
         self.until = until
+        self.seen = seen  # what it was made from, if that is one name alone
+        self.access: int | None = None  # the generation of everybody's rights when it was allowed
 
     def not_modified(self) -> Response:
         """What a client gets that has these bytes."""
@@ -46,7 +60,7 @@ class Lasting(Response):
         return Response(status_code=304, headers=kept)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finished:
     """One answer, ready to be written behind a status line and the server's own headers."""
 
@@ -57,7 +71,9 @@ class Finished:
     body: bytes
     head_304: bytes
     etag: bytes  # with its quotes, without W/
-    stamp: int
+    stamp: int  # at which it was last known to hold
+    seen: Seen | None
+    access: int | None
     since: Instant  # a clock that went back behind it says nothing of `until`
     until: Instant
     label: str  # of the format, for metrics
@@ -67,35 +83,60 @@ class Finished:
 class FinishedAnswers:
     """The answers that were given last, bounded by their bytes."""
 
-    def __init__(self, limit_bytes: int, clock: Callable[[], Instant]) -> None:
+    def __init__(
+        self,
+        limit_bytes: int,
+        clock: Callable[[], Instant],
+        catalogue: Catalogue,
+        unaltered: Unaltered,
+    ) -> None:
         self.heads = KnownHeads()
         self._clock = clock
+        self._catalogue = catalogue
+        self._unaltered = unaltered
         self._held: Recent[Key, Finished] = Recent(limit_bytes)
 
-    def find(self, key: Key, stamp: int) -> Finished | None:
+    def find(self, key: Key) -> Finished | None:
         """The answer under a key, if it still holds."""
         found = self._held.get(key)
         if found is None:
             return None
-        if found.stamp != stamp or not found.since <= self._clock() < found.until:
+        stamp = self._catalogue.stamp()
+        if not found.since <= self._clock() < found.until or (
+            found.stamp != stamp and not self._stands(found)
+        ):
             self._held.drop(key)
             return None
+        found.stamp = stamp
         return found
 
-    def keep(self, key: Key, response: Lasting, *, stamp: int, label: str, source: str) -> None:
-        """Keeps an answer that was given in one piece and that anybody who sends this key may have."""
+    def keep(
+        self, key: Key, response: Lasting, *, stamp: int | None, label: str, source: str
+    ) -> None:
+        """Keeps an answer that was given in one piece and that anybody who sends this key may have.
+
+        `stamp` None: something was committed since the request came.
+        """
         body = bytes(response.body)
         headers = dict(response.raw_headers)
         etag = headers.get(b"etag", b"").removeprefix(b"W/")
+        rests = response.seen is not None and response.access is not None
         if not etag or len(body) > MAX_BODY or _cost(key, b"") > MAX_KEY:
             return
+        if stamp is None and not rests:
+            return
+        if source == UPSTREAM:  # it is stored now
+            source = STORED
+            headers[SOURCE.lower().encode()] = STORED.encode()
         finished = Finished(
             path=key[0].partition(b"?")[0].decode("latin-1"),
             head=_head(headers, NOT_KEPT) + b"content-length: %d\r\n\r\n" % len(body),
             body=body,
             head_304=_head(headers, frozenset(headers) - ON_304) + b"\r\n",
             etag=etag,
-            stamp=stamp,
+            stamp=NEVER if stamp is None else stamp,
+            seen=response.seen,
+            access=response.access,
             since=self._clock(),
             until=response.until,
             label=label,
@@ -103,6 +144,21 @@ class FinishedAnswers:
         )
         self._held.put(key, finished, _cost(key, body))
         FINISHED_BYTES.set(self._held.held_bytes)
+
+    def _stands(self, finished: Finished) -> bool:
+        """Whether no commit since has changed what an answer rests on."""
+        seen = finished.seen
+        if seen is None or finished.access is None:
+            return False
+        try:
+            now = self._catalogue.glance(standing.find, seen.domain, seen.ref)
+        except StorageError:  # the ordinary way says so
+            return False
+        return (
+            now is not None
+            and now.access == finished.access
+            and self._unaltered.same(seen.repository, seen.ref, seen.generation, now.generation)
+        )
 
 
 def _cost(key: Key, body: bytes) -> int:

@@ -7,6 +7,7 @@ from typing import Final
 from starlette.requests import Request
 
 from proxy.flows.pages import Page
+from proxy.flows.unaltered import Seen
 from proxy.rules.instants import http_date
 from proxy.web.edge import SOURCE
 from proxy.web.finished import PASSING, Lasting
@@ -17,9 +18,14 @@ WARNING: Final = '110 - "the public registry could not be asked"'
 
 
 def answer_page(
-    request: Request, page: Page, *, stale: str | None = None, until: Instant = PASSING
+    request: Request,
+    page: Page,
+    *,
+    stale: str | None = None,
+    until: Instant = PASSING,
+    seen: Seen | None = None,
 ) -> Lasting:
-    """200 with the page; `until`: as long as nothing changes, it holds."""
+    """200 with the page; it holds until then, as long as nothing changes of what was `seen`."""
     headers = {
         "ETag": f'W/"{page.etag}"',
         "Cache-Control": "no-cache",
@@ -34,5 +40,5 @@ def answer_page(
         headers["Warning"] = WARNING
     if page.gzipped is not None and "gzip" in request.headers.get("Accept-Encoding", ""):
         headers["Content-Encoding"] = "gzip"
-        return Lasting(page.gzipped, headers=headers, until=until)
-    return Lasting(page.body, headers=headers, until=until)
+        return Lasting(page.gzipped, headers=headers, until=until, seen=seen)
+    return Lasting(page.body, headers=headers, until=until, seen=seen)

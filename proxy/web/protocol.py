@@ -23,14 +23,12 @@ from proxy.web.guarded import GuardedProtocol
 from proxy.web.heads import Key, key_of, only_tag, single
 from proxy.web.traces import new_request_id, served
 from proxy.web.zerocopy import EXTENSION, ZeroCopyCycle
-from storage.catalogue import Catalogue
 
 PREFIX: Final = b"/d/"
 END: Final = b"\r\n\r\n"  # of a head
 OK: Final = b"HTTP/1.1 200 OK\r\n"
 NOT_MODIFIED: Final = b"HTTP/1.1 304 Not Modified\r\n"
 STATE: Final = "finished_answers"  # under which the application's lifespan hands them over
-CATALOGUE: Final = "catalogue"
 
 
 class FastProtocol(GuardedProtocol):
@@ -49,7 +47,6 @@ class FastProtocol(GuardedProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._answers: FinishedAnswers | None = app_state.get(STATE)
-        self._catalogue: Catalogue | None = app_state.get(CATALOGUE)
         self._between = True  # the parser has taken nothing of a next request
         self._begun = 0  # requests in the bytes that are being parsed
         self._answered: tuple[Key, bytes | None] | None = None  # what the last of them asked for
@@ -147,9 +144,7 @@ class FastProtocol(GuardedProtocol):
         return (key_of(self.url, headers), tag) if simple else None
 
     def _find(self, key: Key) -> Finished | None:
-        if self._answers is None or self._catalogue is None:
-            return None
-        return self._answers.find(key, self._catalogue.stamp())
+        return None if self._answers is None else self._answers.find(key)
 
     def _is_simple(self) -> bool:
         """A GET on a connection that stays open."""

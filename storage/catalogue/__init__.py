@@ -82,6 +82,10 @@ class Catalogue(Protocol):
         """Runs a bounded query (at most a few hundred rows) in one snapshot; SQLite does it on the event loop."""
         ...
 
+    def glance(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R | None:
+        """As `read`, without waiting for anybody; None: this engine cannot (PostgreSQL)."""
+        ...
+
     async def scan(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R:
         """As `read`, for queries of any size: never on the event loop."""
         ...

@@ -241,6 +241,10 @@ class DisturbedCatalogue:
         await self._by.before("catalogue.read")
         return await self._inner.read(query, *values, **named)
 
+    def glance(self, query: Any, *values: Any, **named: Any) -> Any:
+        self._by.now("catalogue.read")
+        return self._inner.glance(query, *values, **named)
+
     async def scan(self, query: Any, *values: Any, **named: Any) -> Any:
         await self._by.before("catalogue.scan")
         return await self._inner.scan(query, *values, **named)

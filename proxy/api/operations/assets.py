@@ -86,9 +86,7 @@ async def _bytes(call: Call, r: Values, domain: DomainId, asset: Asset) -> Respo
     )
     opened = await open_asset(call.depot, wanted, principal=call.caller.principal)
     if isinstance(opened, Arriving):
-        return await assets.answer_arriving(
-            call.depot, domain, call.request, opened.asset, opened.download
-        )
+        return await assets.answer_arriving(call.depot, domain, call.request, opened)
     return await assets.answer_stored(call.depot, domain, call.request, opened.asset)
 
 

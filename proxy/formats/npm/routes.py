@@ -158,7 +158,9 @@ async def _packument(depot: Depot, call: Call, ref: PackageRef) -> Response:
     if call.request.scope["query_string"] == b"write=true":
         return await _packument_to_write(depot, call, ref)
     shown = await page(depot, call.place, ref, form, _renderer(form, call.base))
-    return answer_page(call.request, shown.page, stale=shown.stale, until=shown.until)
+    return answer_page(
+        call.request, shown.page, stale=shown.stale, until=shown.until, seen=shown.seen
+    )
 
 
 async def _packument_to_write(depot: Depot, call: Call, ref: PackageRef) -> Response:
@@ -215,8 +217,10 @@ async def _bytes_of(depot: Depot, call: Call, ref: PackageRef, version: str) -> 
         return assets.answer_head(call.request, located.asset)
     opened = await fetch.open_asset(depot, wanted, principal=call.principal)
     if isinstance(opened, Stored):
-        return await assets.answer_stored(depot, domain, call.request, opened.asset, redirects=True)
-    return await assets.answer_arriving(depot, domain, call.request, opened.asset, opened.download)
+        return await assets.answer_stored(
+            depot, domain, call.request, opened.asset, redirects=True, seen=opened.seen
+        )
+    return await assets.answer_arriving(depot, domain, call.request, opened)
 
 
 async def _version_kept_as(depot: Depot, call: Call, ref: PackageRef, file: str) -> str | None:
@@ -245,9 +249,14 @@ async def _attestations(depot: Depot, call: Call, spec: str) -> Response:
 
     document = await sidecars.fetch(depot, wanted, ATTESTATIONS, describe)
     if call.request.method == "HEAD":
-        return assets.answer_head(call.request, document, FULL)
+        return assets.answer_head(call.request, document.asset, FULL)
     return await assets.answer_stored(
-        depot, call.place.domain.id, call.request, document, media_type=FULL
+        depot,
+        call.place.domain.id,
+        call.request,
+        document.asset,
+        media_type=FULL,
+        seen=document.seen,
     )
 
 

@@ -96,7 +96,9 @@ async def _project(depot: Depot, call: Call, raw_name: str) -> Response:
     shown = await page(
         depot, call.place, ref, form, lambda index: render(index, f"{call.base}simple/{name}/")
     )
-    return answer_page(call.request, shown.page, stale=shown.stale, until=shown.until)
+    return answer_page(
+        call.request, shown.page, stale=shown.stale, until=shown.until, seen=shown.seen
+    )
 
 
 def _form(request: Request) -> MediaType:
@@ -127,8 +129,10 @@ async def _file(depot: Depot, call: Call, wanted: Wanted) -> Response:
         return assets.answer_head(call.request, located.asset)
     opened = await fetch.open_asset(depot, wanted, principal=call.principal)
     if isinstance(opened, Stored):
-        return await assets.answer_stored(depot, domain, call.request, opened.asset, redirects=True)
-    return await assets.answer_arriving(depot, domain, call.request, opened.asset, opened.download)
+        return await assets.answer_stored(
+            depot, domain, call.request, opened.asset, redirects=True, seen=opened.seen
+        )
+    return await assets.answer_arriving(depot, domain, call.request, opened)
 
 
 def _metadata(wanted: Wanted, asset: Asset) -> Sidecar:
@@ -165,7 +169,12 @@ async def _sidecar(depot: Depot, request: Request, wanted: Wanted, kind: str) ->
     describe = partial(SIDECARS[kind], wanted)
     document = await sidecars.fetch(depot, wanted, kind, describe)
     if request.method == "HEAD":
-        return assets.answer_head(request, document, MEDIA_TYPES[kind])
+        return assets.answer_head(request, document.asset, MEDIA_TYPES[kind])
     return await assets.answer_stored(
-        depot, wanted.place.domain.id, request, document, media_type=MEDIA_TYPES[kind]
+        depot,
+        wanted.place.domain.id,
+        request,
+        document.asset,
+        media_type=MEDIA_TYPES[kind],
+        seen=document.seen,
     )

@@ -80,6 +80,10 @@ class SqliteCatalogue:
         """Runs a bounded query in one snapshot, on the event loop."""
         return self._read(self._reader, query, *values, **named)
 
+    def glance(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R | None:
+        """Runs a bounded query in one snapshot, at once."""
+        return self._read(self._reader, query, *values, **named)
+
     async def scan(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R:
         """Runs a query of any size in one snapshot, in a thread."""
 
