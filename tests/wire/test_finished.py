@@ -65,6 +65,20 @@ def test_the_second_answer_is_the_first_once_more(
             assert (stable(headers), body) == (stable(answers[1][1]), answers[1][2])
 
 
+def test_what_has_just_come_is_stored_from_the_next_answer_on(
+    wire: Wire, registry: Registry
+) -> None:
+    offer = registry.offers("anvil", "1.0", padding=50_000)
+    registry.packs("anvil", "1.0.0")
+    wire.get(PAGE)
+    for path in (f"{PAGE}1.0/{offer.name}", "/d/acme/npm/team/anvil/-/anvil-1.0.0.tgz"):
+        first, *others = [wire.get(path) for _ in range(4)]
+        assert first[1]["x-entrepot-source"] == "upstream"
+        expected = stable(first[1]) | {"x-entrepot-source": "stored"}
+        assert [stable(headers) for _, headers, _ in others] == [expected] * 3
+        assert {body for _, _, body in others} == {first[2]}
+
+
 def test_validators_ranges_and_heads_get_what_they_ask_for(wire: Wire, registry: Registry) -> None:
     offer = registry.offers("anvil", "1.0")
     file = f"{PAGE}1.0/{offer.name}"

@@ -1,0 +1,150 @@
+"""When a finished answer ends: a commit ends those that rest on what it changed, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from proxy.flows.unaltered import Seen, Unaltered
+from proxy.web.edge import SOURCE
+from proxy.web.finished import ENDLESS, FinishedAnswers, Lasting
+from storage.catalogue import Catalogue, access, domains, leases, packages
+from storage.catalogue.engines.sqlite import SqliteCatalogue
+from storage.catalogue.packages import Generation
+from storage.errors import StorageUnavailable
+from storage.records import Domain, DomainId, Instant, PackageFormat, PackageRef, RepositoryId
+
+DOMAIN, TEAM = DomainId("d"), RepositoryId("r")
+ACME = Domain(
+    id=DOMAIN, name="acme", owner="1", encryption_key="", created_at=Instant(1), generation=0
+)
+KIT = PackageRef(format=PackageFormat.PYPI, name="kit")
+OTHER = PackageRef(format=PackageFormat.PYPI, name="other")
+KEY = (b"/d/acme/pypi/team/simple/kit/", None, None, None)
+
+
+class Rig:
+    """Finished answers over a catalogue, at a time that stands."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.now = Instant(10)
+        self.catalogue = catalogue
+        self.unaltered = Unaltered(1 << 20)
+        self.answers = FinishedAnswers(1 << 20, lambda: self.now, catalogue, self.unaltered)
+
+    async def keep(
+        self, *, until: Instant = ENDLESS, rests: bool = True, busy: bool = False
+    ) -> None:
+        """Keeps an answer as of now; `busy`: something was committed while it was made."""
+        generation = await self.catalogue.read(packages.generation, DOMAIN, KIT)
+        seen = Seen(domain=DOMAIN, repository=TEAM, ref=KIT, generation=generation)
+        headers = {"ETag": '"x"', SOURCE: "stored"}
+        answer = Lasting(b"page", headers=headers, until=until, seen=seen if rests else None)
+        answer.access = await self.catalogue.read(access.generation)
+        stamp = None if busy else self.catalogue.stamp()
+        self.answers.keep(KEY, answer, stamp=stamp, label="pypi", source="stored")
+
+    def holds(self) -> bool:
+        return self.answers.find(KEY) is not None
+
+
+@pytest_asyncio.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    catalogue = SqliteCatalogue(tmp_path / "catalogue.sqlite3")
+    await catalogue.write(
+        domains.insert, id=DOMAIN, name="acme", owner="1", encryption_key="", now=Instant(1)
+    )
+    await catalogue.write(packages.raise_generation, DOMAIN, KIT)
+    yield Rig(catalogue)
+    await catalogue.close()
+
+
+async def of_other_names(catalogue: Catalogue) -> None:
+    await catalogue.write(packages.raise_generation, DOMAIN, OTHER)
+    await catalogue.note(leases.put, "work", owner="me", until=Instant(1), note="")
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_commits_that_do_not_concern_it_leave_it(rig: Rig, busy: bool) -> None:
+    await rig.keep(busy=busy)
+    assert rig.holds()
+    for _ in range(3):
+        await of_other_names(rig.catalogue)
+        assert rig.holds()
+
+
+async def test_one_of_its_name_its_domain_or_of_rights_ends_it(rig: Rig) -> None:
+    async def of_the_name() -> None:
+        await rig.catalogue.write(packages.raise_generation, DOMAIN, KIT)
+
+    async def of_the_domain() -> None:
+        await rig.catalogue.write(domains.raise_generation, DOMAIN)
+
+    async def of_rights() -> None:
+        await rig.catalogue.write(access.put_identity_policy, "somebody", "{}")
+
+    async def of_a_token() -> None:
+        await rig.catalogue.write(access.revoke, "token", expires_at=Instant(99), now=Instant(1))
+
+    async def of_its_being() -> None:
+        await rig.catalogue.write(domains.delete, ACME)
+
+    for change in (of_the_name, of_the_domain, of_rights, of_a_token, of_its_being):
+        await rig.keep()
+        assert rig.holds()
+        await change()
+        assert not rig.holds(), change.__name__
+        assert not rig.holds(), change.__name__
+
+
+async def test_a_retention_that_changed_nothing_leaves_it(rig: Rig) -> None:
+    await rig.keep()
+    before = await rig.catalogue.read(packages.generation, DOMAIN, KIT)
+    raised = await rig.catalogue.write(packages.raise_generation, DOMAIN, KIT)
+    after = Generation(domain=before.domain, name=raised)
+    rig.unaltered.add(TEAM, KIT, before=before, after=after)
+    assert rig.holds()
+    await of_other_names(rig.catalogue)
+    assert rig.holds()
+    await rig.catalogue.write(packages.raise_generation, DOMAIN, KIT)
+    assert not rig.holds()
+
+
+async def test_one_that_does_not_say_what_it_rests_on_ends_with_any_commit(rig: Rig) -> None:
+    await rig.keep(rests=False)
+    assert rig.holds()
+    await of_other_names(rig.catalogue)
+    assert not rig.holds()
+    await rig.keep(rests=False, busy=True)
+    assert not rig.holds()
+
+
+async def test_time_ends_it_and_a_clock_that_went_back(rig: Rig) -> None:
+    await rig.keep(until=Instant(20))
+    rig.now = Instant(19)
+    assert rig.holds()
+    rig.now = Instant(20)
+    assert not rig.holds()
+    await rig.keep(until=Instant(40))
+    rig.now = Instant(5)
+    assert not rig.holds()
+
+
+async def test_it_ends_where_nothing_can_be_asked_at_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise StorageUnavailable("the disk")
+
+    await rig.keep()
+    await of_other_names(rig.catalogue)
+    monkeypatch.setattr(rig.catalogue, "glance", broken)
+    assert not rig.holds()
+    monkeypatch.setattr(rig.catalogue, "glance", lambda *_: None)  # as PostgreSQL's
+    await rig.keep()
+    assert rig.holds()
+    await of_other_names(rig.catalogue)
+    assert not rig.holds()
