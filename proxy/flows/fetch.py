@@ -88,6 +88,7 @@ class _Asked:
     principal: str
     stamp: int
     generation: Generation
+    certain: bool  # no connection that might have come first was left out
 
 
 Located = HeldBy | Ingest
@@ -100,19 +101,25 @@ async def locate_asset(depot: Depot, wanted: Wanted) -> Located:
         NotFound: nobody on the walk has it, or who has it keeps it back.
         UpstreamUnavailable, UpstreamCorrupt: that cannot be said without an external connection.
     """
+    located, _ = await _located(depot, wanted)
+    return located
+
+
+async def _located(depot: Depot, wanted: Wanted) -> tuple[Located, bool]:
+    """As `locate_asset`; and whether no connection that might have come first was left out."""
     walk = await walk_of(depot, wanted.place, wanted.ref)
-    outcome = await _locate(depot, wanted, walk)
+    outcome, certain = await _locate(depot, wanted, walk)
     if isinstance(outcome, Absent) and depot.formats[wanted.ref.format].follows_registry:
         # A file that was added to a version that is held: what a request for the project would do.
         view = await look(depot, wanted.place, wanted.ref)
         await index.offered(depot, wanted.place, wanted.ref, view)
-        outcome = await _locate(depot, wanted, walk)
+        outcome, certain = await _locate(depot, wanted, walk)
     if isinstance(outcome, Absent):
         raise NotFound(f"there is no {wanted}: {outcome.why}")
-    return outcome
+    return outcome, certain
 
 
-async def _locate(depot: Depot, wanted: Wanted, walk: Walk) -> Located | Absent:
+async def _locate(depot: Depot, wanted: Wanted, walk: Walk) -> tuple[Located | Absent, bool]:
     key = depot.formats[wanted.ref.format].version_key(wanted.version)
     holdings = await depot.catalogue.read(_holdings, walk, wanted, key)
     listings: dict[str, Listing | Unknown | None] = {}
@@ -127,7 +134,7 @@ async def _locate(depot: Depot, wanted: Wanted, walk: Walk) -> Located | Absent:
             case Unsure(connection=name):
                 raise problems[name]
             case outcome:
-                return outcome
+                return outcome, not problems
 
 
 async def _holdings(
@@ -197,8 +204,8 @@ async def open_asset(depot: Depot, wanted: Wanted, *, principal: str) -> Stored 
     if running is not None:  # a crowd wants the same: nothing has changed since it was located
         return Arriving(key=key, asset=running[0], download=running[1])
     generation = await depot.catalogue.read(packages.generation, wanted.place.domain.id, wanted.ref)
-    asked = _Asked(principal=principal, stamp=stamp, generation=generation)
-    located = await locate_asset(depot, wanted)
+    located, certain = await _located(depot, wanted)
+    asked = _Asked(principal=principal, stamp=stamp, generation=generation, certain=certain)
     if isinstance(located, HeldBy) and located.holding.stored:
         if located.retain_in:
             with suppress(StoreReadOnly):  # while it moves, who may read still reads
@@ -337,7 +344,7 @@ async def _retain(
     """
     change = _change(depot, wanted, asked.principal)
     retained = await depot.catalogue.write(versions.retain, change, retention)
-    if retained.generation is None:
+    if retained.generation is None or not asked.certain:
         return
     repository, ref = wanted.place.repository.id, wanted.ref
     before = Generation(domain=asked.generation.domain, name=retained.generation - 1)
