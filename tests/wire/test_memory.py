@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -124,3 +125,40 @@ def test_files_that_have_just_come_are_stored_and_pages_right(
         domain="acme", repository="team", format="pypi", package="anvil", versions=["2.0"]
     )
     pair.compare(["deleted"])
+
+
+def test_a_version_that_came_while_its_registry_was_out_of_reach_changes_the_page(
+    pair: Pair, registry: Registry
+) -> None:
+    """`late` has the registry before `tools`: the registry lists other files of the version than `tools` holds."""
+    first = registry.offers("anvil", "1.0")
+    path = f"simple/anvil/1.0/{first.name}"
+    assert pair.first.get(f"/d/acme/pypi/tools/{path}").status == 200
+    api, domain = pair.api, {"domain": "acme"}
+    api.create_repository(**domain, repository="another-store")
+    api.associate_external_connection(
+        **domain, repository="another-store", externalConnection="public:pypi"
+    )
+    upstreams = [{"repositoryName": name} for name in ("another-store", "tools")]
+    api.create_repository(**domain, repository="late", upstreams=upstreams)
+    registry.projects["anvil"] = []
+    second = registry.offers("anvil", "1.0", padding=10)
+    registry.projects["anvil"][0].name = second.name.replace("py3", "py2.py3")
+    time.sleep(1.1)  # what is missing may be asked for again
+    missing = pair.first.get(f"/d/acme/pypi/late/simple/anvil/1.0/{second.name[:-4]}x.whl")
+    assert missing.status == 404  # it has looked at the registry again
+    page = "/d/acme/pypi/late/simple/anvil/"
+    assert [file["filename"] for file in files(pair.first, page)] == [
+        registry.projects["anvil"][0].name
+    ]
+    registry.status = 503
+    time.sleep(1.1)
+    assert pair.first.get(f"/d/acme/pypi/late/{path}").body == first.content
+    assert files(pair.first, page) == files(pair.second, page)
+    assert first.name in {file["filename"] for file in files(pair.first, page)}
+
+
+def files(server: Entrepot, page: str) -> list[dict[str, Any]]:
+    """What a page lists, without the server's own address."""
+    body = server.get(page, Accept=JSON).body.replace(server.url.encode(), b"")
+    return json.loads(body)["files"]
