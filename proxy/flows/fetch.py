@@ -300,7 +300,7 @@ async def _complete(
         await depot.catalogue.write(versions.replace, change, replacement)
     if located.retain_in:
         retention = _of_holding(depot, wanted, located, content)
-        await _retain(depot, wanted, retention, asked, offered=present)
+        await _retain(depot, wanted, retention, asked, offered=_as_held(depot, wanted, present))
 
 
 async def _retain_held(depot: Depot, wanted: Wanted, located: HeldBy, asked: _Asked) -> None:
@@ -310,7 +310,15 @@ async def _retain_held(depot: Depot, wanted: Wanted, located: HeldBy, asked: _As
     if content is None:
         raise NotFound(f"{wanted} has been deleted meanwhile")
     retention = _of_holding(depot, wanted, located, content)
-    await _retain(depot, wanted, retention, asked, offered=content)
+    await _retain(depot, wanted, retention, asked, offered=_as_held(depot, wanted, content))
+
+
+def _as_held(depot: Depot, wanted: Wanted, content: Content) -> Content | None:
+    """What is offered of a version that another repository holds, if it stays that when it is retained.
+
+    Where retained versions follow their registry, that may have more of it by now.
+    """
+    return None if depot.formats[wanted.ref.format].follows_registry else content
 
 
 def _of_holding(depot: Depot, wanted: Wanted, located: HeldBy, content: Content) -> Retention:
@@ -336,15 +344,15 @@ async def _retain(
     retention: Retention,
     asked: _Asked,
     *,
-    offered: Content,
+    offered: Content | None,
 ) -> None:
     """Retains a version, and lets stand in memory what that does not change for the asked repository.
 
-    `offered`: what that repository offered as the version before.
+    `offered`: what that repository offered as the version before, and would offer of it still.
     """
     change = _change(depot, wanted, asked.principal)
     retained = await depot.catalogue.write(versions.retain, change, retention)
-    if retained.generation is None or not asked.certain:
+    if retained.generation is None or offered is None or not asked.certain:
         return
     repository, ref = wanted.place.repository.id, wanted.ref
     before = Generation(domain=asked.generation.domain, name=retained.generation - 1)

@@ -158,6 +158,23 @@ def test_a_version_that_came_while_its_registry_was_out_of_reach_changes_the_pag
     assert first.name in {file["filename"] for file in files(pair.first, page)}
 
 
+def test_a_version_that_is_retained_from_upstream_follows_its_registry_at_once(
+    pair: Pair, registry: Registry
+) -> None:
+    first = registry.offers("anvil", "1.0")
+    assert pair.first.get(f"/d/acme/pypi/tools/simple/anvil/1.0/{first.name}").status == 200
+    added = registry.offers("anvil", "1.0", padding=10)
+    added.name = added.name.replace("py3", "py2.py3")
+    time.sleep(1.1)  # what is missing may be asked for again
+    other = registry.offers("anvil", "2.0")
+    assert pair.first.get(f"/d/acme/pypi/shared/simple/anvil/2.0/{other.name}").status == 200
+    page = "/d/acme/pypi/team/simple/anvil/"
+    assert added.name not in {file["filename"] for file in files(pair.first, page)}
+    assert pair.first.get(f"/d/acme/pypi/team/simple/anvil/1.0/{first.name}").status == 200
+    assert added.name in {file["filename"] for file in files(pair.first, page)}
+    assert files(pair.first, page) == files(pair.second, page)
+
+
 def files(server: Entrepot, page: str) -> list[dict[str, Any]]:
     """What a page lists, without the server's own address."""
     body = server.get(page, Accept=JSON).body.replace(server.url.encode(), b"")
