@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from proxy.flows import fetch, indexes
 from proxy.flows.depot import Depot
-from proxy.flows.fetch import Arriving, Wanted
+from proxy.flows.fetch import Arriving
+from proxy.flows.locating import Wanted
 from proxy.flows.look import walk_of
 from proxy.flows.places import Place
 from proxy.rules.batches import Judgement, Standing, judge_copy

@@ -11,8 +11,9 @@ from typing import Final
 
 from proxy.errors import EntrepotError
 from proxy.flows.depot import Depot
-from proxy.flows.fetch import Wanted, fetch_only
+from proxy.flows.fetch import fetch_only
 from proxy.flows.ingest import forget_done, store_bytes
+from proxy.flows.locating import Wanted
 from proxy.rules.resolution import HeldBy, Holding
 from storage.catalogue import blobs, holders
 from storage.catalogue.events import Change

@@ -9,10 +9,10 @@ from functools import partial
 from typing import Final
 
 from proxy.errors import NotFound, UpstreamCorrupt
-from proxy.flows import fetch as assets
 from proxy.flows.depot import Depot
-from proxy.flows.fetch import Located, Stored, Wanted
+from proxy.flows.fetch import Stored, fetch_only
 from proxy.flows.ingest import Adopt, keep_sidecars, store_bytes
+from proxy.flows.locating import Located, Wanted, locate_asset
 from proxy.flows.unaltered import Seen
 from proxy.format import Connection
 from proxy.rules.resolution import HeldBy
@@ -48,7 +48,7 @@ async def fetch(
         return Stored(asset=known.asset, seen=known.seen)
     stamp = depot.catalogue.stamp()
     generation = await depot.catalogue.read(packages.generation, domain, wanted.ref)
-    located = await assets.locate_asset(depot, wanted)
+    located = await locate_asset(depot, wanted)
     document = await _stored(depot, wanted, located, describe(located.asset))
     depot.stored.keep(key, stamp, generation, document)
     seen = Seen(domain=domain, repository=key[0], ref=wanted.ref, generation=generation)
@@ -92,7 +92,7 @@ async def _fetch(depot: Depot, wanted: Wanted, located: Located, sidecar: Sideca
             return found
     if not stored:
         # The bytes stay without anybody retaining them.
-        download = assets.fetch_only(depot, wanted, located)
+        download = fetch_only(depot, wanted, located)
         await download.finished()
         assert download.blob is not None, "finished without a failure"
         found = await _read_out(depot, wanted, sidecar, download.blob.sha256)

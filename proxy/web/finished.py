@@ -65,9 +65,7 @@ class Finished:
     """One answer, ready to be written behind a status line and the server's own headers."""
 
     path: str  # as the log shows it
-    head: (
-        bytes  # of a 200, without status line and the server's own headers, its empty line included
-    )
+    head: bytes  # of a 200: all but the status line and the server's own headers
     body: bytes
     head_304: bytes
     etag: bytes  # with its quotes, without W/

@@ -12,8 +12,9 @@ from proxy.api.operations.versions import held_version
 from proxy.api.paging import read_token, scope_of, write_token
 from proxy.errors import Conflict, Impossible, NotFound
 from proxy.flows import digests, inspect
-from proxy.flows.fetch import Arriving, Wanted, open_asset
+from proxy.flows.fetch import Arriving, open_asset
 from proxy.flows.generic import IncomingAsset, publish_asset
+from proxy.flows.locating import Wanted
 from proxy.rules.publishing import check_asset_name
 from proxy.rules.resolution import SERVED
 from proxy.web import assets

@@ -19,8 +19,9 @@ from proxy.errors import (
 )
 from proxy.flows import fetch, sidecars
 from proxy.flows.depot import Depot
-from proxy.flows.fetch import Stored, Wanted
+from proxy.flows.fetch import Stored
 from proxy.flows.index import offered
+from proxy.flows.locating import Wanted, locate_asset
 from proxy.flows.look import look, walk_of
 from proxy.flows.pages import packed, page
 from proxy.flows.sidecars import Sidecar
@@ -213,7 +214,7 @@ async def _bytes_of(depot: Depot, call: Call, ref: PackageRef, version: str) -> 
     wanted = Wanted(place=call.place, ref=ref, version=version, asset=names.TARBALL)
     domain = call.place.domain.id
     if call.request.method == "HEAD":
-        located = await fetch.locate_asset(depot, wanted)
+        located = await locate_asset(depot, wanted)
         return assets.answer_head(call.request, located.asset)
     opened = await fetch.open_asset(depot, wanted, principal=call.principal)
     if isinstance(opened, Stored):

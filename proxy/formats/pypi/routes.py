@@ -14,7 +14,8 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from proxy.errors import EntrepotError, Invalid, MethodUnsupported, NotFound, Unauthenticated
 from proxy.flows import fetch, sidecars
 from proxy.flows.depot import Depot
-from proxy.flows.fetch import Stored, Wanted
+from proxy.flows.fetch import Stored
+from proxy.flows.locating import Wanted, locate_asset
 from proxy.flows.pages import packed, page
 from proxy.flows.sidecars import Sidecar
 from proxy.formats.pypi import names, negotiation, rendering
@@ -125,7 +126,7 @@ async def _file(depot: Depot, call: Call, wanted: Wanted) -> Response:
         raise Invalid(f"{wanted.asset[:80]!r} is not the name of a file of {wanted.ref.name}")
     domain = wanted.place.domain.id
     if call.request.method == "HEAD":
-        located = await fetch.locate_asset(depot, wanted)
+        located = await locate_asset(depot, wanted)
         return assets.answer_head(call.request, located.asset)
     opened = await fetch.open_asset(depot, wanted, principal=call.principal)
     if isinstance(opened, Stored):
