@@ -19,14 +19,9 @@ import msgspec
 from storage.catalogue import Transaction, leases, short
 from storage.records import Blob, DomainId, Instant, Record, Sha256
 
-_UNREFERENCED = """
-    NOT EXISTS (SELECT 1 FROM asset
-                WHERE asset.domain_id = blob.domain_id AND asset.sha256 = blob.sha256)
-    AND NOT EXISTS (SELECT 1 FROM sidecar
-                    WHERE sidecar.domain_id = blob.domain_id AND sidecar.sha256 = blob.sha256)"""
 BACKUP: Final = "backup "  # begins the lease of a backup in progress
 _GONE: Final = "gone "  # begins the row that says until when gc was deleting a blob
-_BACKUP_END: Final = "backup!"  # the next character: all such leases come before it
+BACKUP_END: Final = "backup!"  # the next character: all such leases come before it
 
 
 class _Row(Record, frozen=True, kw_only=True):
@@ -137,36 +132,13 @@ async def _count(tx: Transaction, domain: DomainId, sha256: Sha256, size: int) -
     )
 
 
-async def condemn(
-    tx: Transaction, domain: DomainId, *, untouched_since: Instant, now: Instant, limit: int
-) -> int:
-    """Marks blobs that nothing refers to; how many; none while a backup runs."""
-    return await tx.run(
-        f"""
-        UPDATE blob
-        SET condemned_at = $2
-        WHERE domain_id = $1 AND condemned_at IS NULL AND sha256 IN (
-            SELECT sha256
-            FROM blob
-            WHERE domain_id = $1 AND condemned_at IS NULL AND touched_at < $3 AND {_UNREFERENCED}
-            LIMIT $4)
-          AND NOT EXISTS (SELECT 1 FROM lease WHERE key >= $5 AND key < $6 AND until > $2)""",  # noqa: S608 - a constant of this module
-        domain,
-        now,
-        untouched_since,
-        limit,
-        BACKUP,
-        _BACKUP_END,
-    )
-
-
 async def backing_up(tx: Transaction, now: Instant) -> bool:
     """Whether a backup is in progress."""
     found = await tx.one(
         str,
         "SELECT key FROM lease WHERE key >= $1 AND key < $2 AND until > $3 LIMIT 1",
         BACKUP,
-        _BACKUP_END,
+        BACKUP_END,
         now,
     )
     return found is not None
@@ -214,23 +186,6 @@ async def forget_untouched(
         return False
     await forget(tx, domain, sha256)
     return True
-
-
-async def unreferenced(
-    tx: Transaction, domain: DomainId, *, untouched_since: Instant
-) -> list[Blob]:
-    """What `condemn` would mark."""
-    rows = await tx.all(
-        _Row,
-        f"""
-        SELECT sha256, size, digests
-        FROM blob
-        WHERE domain_id = $1 AND condemned_at IS NULL AND touched_at < $2 AND {_UNREFERENCED}
-        ORDER BY sha256""",  # noqa: S608 - a constant of this module
-        domain,
-        untouched_since,
-    )
-    return [row.blob() for row in rows]
 
 
 async def condemned(tx: Transaction, domain: DomainId) -> list[Blob]:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from storage import Storage
-from storage.catalogue import Transaction, blobs, domains, leases
+from storage.catalogue import Query, Transaction, blobs, domains, leases, unreferenced
+from storage.catalogue.unreferenced import Page
 from storage.records import Blob, DomainId, Instant
 
-PAGE: Final = 500
+LOOKED: Final = 5_000  # rows that are looked at in one read
+PAGE: Final = 500  # rows that one change touches
 SECOND: Final = 1_000_000  # µs
 LEASE_AGE_S: Final = 3_600  # after which a row of this table that ran out interests nobody
 LEASE: Final = "gc"
@@ -109,9 +111,9 @@ async def _count(found: AsyncIterator[Blob]) -> Collected:
 
 async def _would_go(storage: Storage, since: Instant) -> AsyncIterator[Blob]:
     for domain in await storage.catalogue.scan(domains.all_of):
-        would = storage.catalogue.scan(blobs.unreferenced, domain.id, untouched_since=since)
-        for blob in await would:
-            yield blob
+        async for found in _pages(storage, unreferenced.blobs, domain.id, since):
+            for blob in await storage.catalogue.scan(unreferenced.sizes, domain.id, found):
+                yield blob
         async for page in _strays(storage, domain.id, since):
             for blob in page:
                 yield blob
@@ -121,7 +123,8 @@ async def _collect(
     storage: Storage, turn: _Turn, since: Instant, now: Instant
 ) -> AsyncIterator[Blob]:
     for domain in await storage.catalogue.scan(domains.all_of):
-        await _condemn(storage, domain.id, since, now)
+        if not await _condemn(storage, turn, domain.id, since, now):
+            return
         for blob in await storage.catalogue.scan(blobs.condemned, domain.id):
             if not await turn.keep():
                 return
@@ -135,14 +138,42 @@ async def _collect(
             await storage.catalogue.write(domains.forget, domain.id)
 
 
-async def _condemn(storage: Storage, domain: DomainId, since: Instant, now: Instant) -> None:
-    await storage.catalogue.write(_forget_unreferenced, domain, since)
-    while await storage.catalogue.write(
-        blobs.condemn, domain, untouched_since=since, now=now, limit=PAGE
-    ):
-        pass
+async def _condemn(
+    storage: Storage, turn: _Turn, domain: DomainId, since: Instant, now: Instant
+) -> bool:
+    """Forgets what only rows knew, and marks the blobs that shall go; False if the turn is somebody else's."""
+    write = storage.catalogue.write
+    async for found in _pages(storage, unreferenced.revisions, domain, since):
+        if not await turn.keep():
+            return False
+        await write(unreferenced.forget_revisions, domain, since, found)
+    async for found in _pages(storage, unreferenced.sidecars, domain, since):
+        if not await turn.keep():
+            return False
+        await write(unreferenced.forget_sidecars, domain, since, found)
+    async for found in _pages(storage, unreferenced.blobs, domain, since):
+        if not await turn.keep():
+            return False
+        await write(unreferenced.condemn, domain, since, found, now=now)
     async for page in _strays(storage, domain, since):
-        await storage.catalogue.write(blobs.condemn_strays, domain, page, now=now)
+        if not await turn.keep():
+            return False
+        await write(blobs.condemn_strays, domain, page, now=now)
+    return True
+
+
+async def _pages(
+    storage: Storage, look: Query[..., Page], domain: DomainId, since: Instant
+) -> AsyncIterator[list[str]]:
+    """What a look at all rows finds, as much as one change may touch."""
+    after = ""
+    while True:
+        page = await storage.catalogue.scan(look, domain, since, after=after, limit=LOOKED)
+        for start in range(0, len(page.found), PAGE):
+            yield page.found[start : start + PAGE]
+        if not page.last:
+            return
+        after = page.last
 
 
 async def _strays(storage: Storage, domain: DomainId, since: Instant) -> AsyncIterator[list[Blob]]:
@@ -160,27 +191,3 @@ async def _strays(storage: Storage, domain: DomainId, since: Instant) -> AsyncIt
 
 async def _forget_leases(tx: Transaction, before: Instant) -> None:
     await tx.run("DELETE FROM lease WHERE until < $1", before)
-
-
-async def _forget_unreferenced(tx: Transaction, domain: DomainId, since: Instant) -> None:
-    """Removes revisions that no version points at, and sidecars of assets that no revision has."""
-    await tx.run(
-        """
-        DELETE FROM revision
-        WHERE domain_id = $1 AND created_at < $2 AND NOT EXISTS (
-            SELECT 1 FROM package_version AS v
-            WHERE v.domain_id = revision.domain_id AND v.revision_id = revision.id)""",
-        domain,
-        since,
-    )
-    await tx.run(
-        """
-        DELETE FROM sidecar
-        WHERE domain_id = $1
-          AND NOT EXISTS (SELECT 1 FROM asset WHERE asset.domain_id = sidecar.domain_id
-                          AND asset.sha256 = sidecar.source_sha256)
-          AND NOT EXISTS (SELECT 1 FROM blob WHERE blob.domain_id = sidecar.domain_id
-                          AND blob.sha256 = sidecar.sha256 AND blob.touched_at >= $2)""",
-        domain,
-        since,
-    )

@@ -12,7 +12,7 @@ from stores import DOMAIN, make_domain
 
 from storage import Storage, open_storage, upkeep
 from storage.blobs.files import FileBlobStore
-from storage.catalogue import blobs, domains, leases, revisions
+from storage.catalogue import blobs, domains, leases, revisions, unreferenced
 from storage.errors import CannotBackUp
 from storage.records import Asset, Blob, Content, DomainId, Instant, Sha256
 from storage.settings import StorageSettings
@@ -61,7 +61,7 @@ async def test_gc_removes_nothing_while_a_backup_runs(storage: Storage) -> None:
 
     held = await upkeep.collect_garbage(storage, dry_run=False, grace_s=0, now=LATER)
     condemned = await storage.catalogue.write(
-        blobs.condemn, DOMAIN, untouched_since=LATER, now=LATER, limit=10
+        unreferenced.condemn, DOMAIN, LATER, [blob.sha256], now=LATER
     )
 
     assert "backup" in held.held_off
@@ -103,9 +103,9 @@ async def test_pruning_removes_what_no_kept_snapshot_refers_to(
 
 
 async def test_a_condemned_blob_is_no_part_of_a_backup(sqlite: Storage, tmp_path: Path) -> None:
-    await put(sqlite, b"condemned")
+    blob = await put(sqlite, b"condemned")
     await sqlite.catalogue.write(
-        blobs.condemn, DOMAIN, untouched_since=Instant(2), now=Instant(3), limit=10
+        unreferenced.condemn, DOMAIN, Instant(2), [blob.sha256], now=Instant(3)
     )
     saved = await back_up(sqlite, Wish(folder=tmp_path / "b"), clock=clock)
     assert (saved.blobs, saved.missing, names(tmp_path / "b")) == (0, [], set())

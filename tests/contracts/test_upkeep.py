@@ -10,9 +10,10 @@ import pytest
 from stores import DOMAIN
 
 from storage import Storage, upkeep
-from storage.catalogue import blobs, domains, revisions
+from storage.catalogue import blobs, domains, revisions, sidecars, unreferenced
 from storage.catalogue.events import Change
 from storage.records import Asset, Blob, Content, Instant
+from storage.upkeep import gc
 
 LATER = Instant(10_000 * upkeep.SECOND)
 
@@ -169,10 +170,53 @@ async def test_gc_keeps_what_a_young_revision_refers_to(storage: Storage) -> Non
     assert await storage.blobs.stat(DOMAIN, blob.sha256) == 4
 
 
+async def test_gc_goes_through_all_pages_and_keeps_what_is_referred_to_on_each(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gc, "LOOKED", 3)
+    monkeypatch.setattr(gc, "PAGE", 2)
+    orphans = [await put(storage, f"orphan {number}".encode()) for number in range(9)]
+    kept: set[str] = set()
+    for number in range(11):  # every third belongs to a young revision, the others to old ones
+        blob = await put(storage, f"asset {number}".encode())
+        text = await put(storage, f"text {number}".encode())
+        asset = Asset(name="a", digests={"sha256": blob.sha256}, size=blob.size)
+        made = LATER if number % 3 == 0 else Instant(1)
+        await storage.catalogue.write(revisions.insert, DOMAIN, Content(assets=(asset,)), now=made)
+        await storage.catalogue.write(sidecars.insert, DOMAIN, blob.sha256, "metadata", text.sha256)
+        if number % 3 == 0:
+            kept |= {blob.sha256, text.sha256}
+
+    would = await upkeep.collect_garbage(storage, dry_run=True, grace_s=60, now=LATER)
+    done = await upkeep.collect_garbage(storage, dry_run=False, grace_s=60, now=LATER)
+
+    assert would.blobs == len(orphans)  # the others are known when their revisions have gone
+    assert done.blobs == len(orphans) + 2 * 7
+    left = await storage.catalogue.read(blobs.page, DOMAIN, after="", limit=100)
+    assert {blob.sha256 for blob in left} == kept
+    assert await upkeep.check(storage) == []
+
+
+async def test_what_is_referred_to_since_it_was_looked_at_stays(storage: Storage) -> None:
+    blob, text = await put(storage, b"bytes"), await put(storage, b"text")
+    asset = Asset(name="a", digests={"sha256": blob.sha256}, size=blob.size)
+    catalogue, since = storage.catalogue, Instant(2)
+    found = await catalogue.scan(unreferenced.blobs, DOMAIN, since, after="", limit=9)
+    assert set(found.found) == {blob.sha256, text.sha256}
+    await catalogue.write(revisions.insert, DOMAIN, Content(assets=(asset,)), now=Instant(1))
+    await catalogue.write(sidecars.insert, DOMAIN, blob.sha256, "metadata", text.sha256)
+
+    marked = await catalogue.write(unreferenced.condemn, DOMAIN, since, found.found, now=Instant(3))
+    await catalogue.write(unreferenced.forget_sidecars, DOMAIN, since, [blob.sha256])
+
+    assert marked == 0
+    assert await catalogue.read(sidecars.find, DOMAIN, blob.sha256, "metadata") == text.sha256
+
+
 async def test_gc_finishes_what_a_gc_that_died_had_condemned(storage: Storage) -> None:
     blob = await put(storage, b"condemned")
     await storage.catalogue.write(
-        blobs.condemn, DOMAIN, untouched_since=Instant(2), now=Instant(3), limit=10
+        unreferenced.condemn, DOMAIN, Instant(2), [blob.sha256], now=Instant(3)
     )
     done = await upkeep.collect_garbage(storage, dry_run=False, grace_s=20_000, now=LATER)
     assert done.blobs == 1

@@ -8,7 +8,15 @@ import pytest_asyncio
 from stores import DOMAIN
 
 from storage import Storage
-from storage.catalogue import blobs, events, packages, repositories, revisions, versions
+from storage.catalogue import (
+    blobs,
+    events,
+    packages,
+    repositories,
+    revisions,
+    unreferenced,
+    versions,
+)
 from storage.catalogue.events import Change
 from storage.catalogue.versions import Replacement, Retention
 from storage.errors import Vanished
@@ -221,7 +229,7 @@ async def test_a_condemned_blob_cannot_be_adopted_until_it_is_forgotten(storage:
     catalogue = storage.catalogue
     await catalogue.write(blobs.adopt, DOMAIN, blob, now=Instant(1))
     marked = await catalogue.write(
-        blobs.condemn, DOMAIN, untouched_since=Instant(2), now=Instant(3), limit=10
+        unreferenced.condemn, DOMAIN, Instant(2), [DIGEST], now=Instant(3)
     )
 
     refused = await catalogue.write(blobs.adopt, DOMAIN, blob, now=Instant(4))
@@ -237,6 +245,6 @@ async def test_gc_never_condemns_what_a_version_refers_to(storage: Storage) -> N
     blob = Blob(sha256=DIGEST, size=3, digests={"sha256": DIGEST})
     await catalogue.write(blobs.adopt, DOMAIN, blob, now=Instant(1))
     marked = await catalogue.write(
-        blobs.condemn, DOMAIN, untouched_since=Instant(9), now=Instant(9), limit=10
+        unreferenced.condemn, DOMAIN, Instant(9), [DIGEST], now=Instant(9)
     )
     assert marked == 0
