@@ -188,16 +188,19 @@ async def forget_untouched(
     return True
 
 
-async def condemned(tx: Transaction, domain: DomainId) -> list[Blob]:
-    """What has been marked and not forgotten yet: by this gc, or by one that died."""
+async def condemned(tx: Transaction, domain: DomainId, *, after: str, limit: int) -> list[Blob]:
+    """The next that have been marked and not forgotten yet: by this gc, or by one that died."""
     rows = await tx.all(
         _Row,
         """
         SELECT sha256, size, digests
         FROM blob
-        WHERE domain_id = $1 AND condemned_at IS NOT NULL
-        ORDER BY sha256""",
+        WHERE domain_id = $1 AND sha256 > $2 AND condemned_at IS NOT NULL
+        ORDER BY sha256
+        LIMIT $3""",
         domain,
+        after,
+        limit,
     )
     return [row.blob() for row in rows]
 

@@ -125,7 +125,7 @@ async def _collect(
     for domain in await storage.catalogue.scan(domains.all_of):
         if not await _condemn(storage, turn, domain.id, since, now):
             return
-        for blob in await storage.catalogue.scan(blobs.condemned, domain.id):
+        async for blob in _condemned(storage, domain.id):
             if not await turn.keep():
                 return
             await storage.blobs.delete(domain.id, blob.sha256)
@@ -160,6 +160,14 @@ async def _condemn(
             return False
         await write(blobs.condemn_strays, domain, page, now=now)
     return True
+
+
+async def _condemned(storage: Storage, domain: DomainId) -> AsyncIterator[Blob]:
+    after = ""
+    while page := await storage.catalogue.scan(blobs.condemned, domain, after=after, limit=LOOKED):
+        for blob in page:
+            yield blob
+        after = page[-1].sha256
 
 
 async def _pages(
