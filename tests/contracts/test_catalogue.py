@@ -10,6 +10,7 @@ import pytest
 
 from storage import Storage, open_storage
 from storage.catalogue import Transaction, domains, leases, packages, remembered
+from storage.catalogue.engines.sqlite import SqliteCatalogue
 from storage.catalogue.remembered import Remembered
 from storage.records import Domain, DomainId, Instant, PackageFormat, PackageRef
 from storage.settings import StorageSettings
@@ -43,6 +44,14 @@ async def test_a_write_sees_its_own_rows(storage: Storage) -> None:
         return await count(tx)
 
     assert await storage.catalogue.write(look) == 1
+
+
+async def test_a_glance_sees_what_was_committed_or_says_that_it_cannot(storage: Storage) -> None:
+    await storage.catalogue.write(insert, "first")
+    at_once = isinstance(storage.catalogue, SqliteCatalogue)
+    assert storage.catalogue.glance(count) == (1 if at_once else None)
+    await storage.catalogue.write(insert, "second")
+    assert storage.catalogue.glance(count) == (2 if at_once else None)
 
 
 async def test_a_failing_write_does_not_fail_those_beside_it(storage: Storage) -> None:
