@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,6 +28,8 @@ LAST: Final = "\U0010ffff"  # after every other character: the end of a prefix's
 
 PackageKey = tuple[str, str, str]
 """Format, namespace, name: the order of packages."""
+
+KEY: Final = ("format", "namespace", "name")
 
 
 class _PackageRow(Record, frozen=True, kw_only=True):
@@ -66,6 +69,17 @@ class _Where:
             places.append(f"${len(self.values)}")
         self.conditions.append(condition.format(*places))
 
+    def behind(self, columns: Sequence[str], after: PackageKey, *, fixed: Set[str]) -> None:
+        """Keys after this one. Columns that are `fixed` to one value are left out: SQLite would sort all the rest."""
+        free = [
+            (column, value)
+            for column, name, value in zip(columns, KEY, after, strict=True)
+            if name not in fixed
+        ]
+        places = ", ".join("{}" for _ in free)
+        names = ", ".join(column for column, _ in free)
+        self.add(f"({names}) > ({places})", *(value for _, value in free))
+
     def __str__(self) -> str:
         return " AND ".join(self.conditions)
 
@@ -91,8 +105,15 @@ async def packages(
     """Packages of a repository, those without versions too, in the order of their keys."""
     where = _Where()
     where.add("repository_id = {}", repository)
+    fixed = set()
     if wanted.format is not None:
         where.add("format = {}", wanted.format)
+        fixed.add("format")
+    if (
+        wanted.format == PackageFormat.PYPI
+    ):  # which has no namespaces: a prefix is a range of the index then
+        where.add("namespace = {}", "")
+        fixed.add("namespace")
     if wanted.namespace_prefix is not None:
         prefix = wanted.namespace_prefix
         where.add("namespace >= {} AND namespace < {}", prefix, prefix + LAST)
@@ -103,7 +124,7 @@ async def packages(
     if wanted.upstream is not None:
         where.add("upstream_control = {}", wanted.upstream)
     if after is not None:
-        where.add("(format, namespace, name) > ({}, {}, {})", *after)
+        where.behind(KEY, after, fixed=fixed)
     rows = await tx.all(
         _PackageRow,
         f"""
@@ -177,12 +198,15 @@ async def names(
     """Names of packages of a domain, each once, in the order of their keys."""
     where = _Where()
     where.add("g.domain_id = {}", domain)
+    fixed = set()
     if format is not None:
         where.add("g.format = {}", format)
+        fixed.add("format")
     if namespace is not None:
         where.add("g.namespace = {}", namespace)
+        fixed.add("namespace")
     if after is not None:
-        where.add("(g.format, g.namespace, g.name) > ({}, {}, {})", *after)
+        where.behind(("g.format", "g.namespace", "g.name"), after, fixed=fixed)
     return await tx.all(
         NameRow,
         f"""

@@ -7,11 +7,17 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from stores import make_domain
 
+from storage.catalogue import Value, listings
 from storage.catalogue.changes import Changes
 from storage.catalogue.engines.sqlite import SqliteCatalogue
+from storage.catalogue.engines.sqlite_transactions import SqliteTransaction
+from storage.catalogue.listings import PackageFilter
+from storage.catalogue.rows import positional
+from storage.records import DomainId, RepositoryId
 
 
 @pytest_asyncio.fixture
@@ -64,3 +70,72 @@ def test_the_number_of_changes_is_shared_and_odd_while_one_is_made(tmp_path: Pat
     assert other.now() not in {None, first}
     one.close()
     other.close()
+
+
+class Explained(SqliteTransaction):
+    """Tells how SQLite would go about a query instead of running it."""
+
+    async def all(self, kind: type, sql: str, *values: Value) -> list:
+        del kind
+        text, order = positional(sql)
+        rows = self._connection.execute(
+            f"EXPLAIN QUERY PLAN {text}", [values[n] for n in order]
+        ).fetchall()
+        raise Plan(" | ".join(row[3] for row in rows))
+
+
+class Plan(Exception):
+    """A query plan, on its way out of the query."""
+
+
+AFTER = ("pypi", "", "anvil")
+
+
+@pytest.mark.parametrize("after", [None, AFTER])
+@pytest.mark.parametrize(
+    ("filters", "wanted"),
+    [
+        ({}, ""),
+        ({"format": "pypi"}, "namespace=?"),
+        ({"format": "npm"}, "format=?"),
+        ({"format": "npm", "namespace_prefix": "acme"}, "format=?"),
+        ({"format": "pypi", "name_prefix": "anv"}, "name>?"),
+    ],
+)
+async def test_a_page_of_packages_is_read_from_an_index_in_its_order(
+    tmp_path: Path, filters: dict[str, str], wanted: str, after: tuple[str, str, str] | None
+) -> None:
+    catalogue = SqliteCatalogue(tmp_path / "catalogue.sqlite3")
+    catalogue._transaction = lambda connection: Explained(connection, catalogue.documents)
+    with pytest.raises(Plan) as plan:
+        await catalogue.read(
+            listings.packages,
+            RepositoryId("r"),
+            PackageFilter(**filters),
+            after=after,
+            limit=100,
+        )
+    await catalogue.close()
+    assert "SEARCH package USING INDEX" in str(plan.value)
+    assert wanted in str(plan.value)
+    assert "TEMP B-TREE" not in str(plan.value)
+
+
+@pytest.mark.parametrize("namespace", [None, "acme"])
+@pytest.mark.parametrize("format", [None, "npm"])
+async def test_a_page_of_names_is_read_from_an_index_in_its_order(
+    tmp_path: Path, format: str | None, namespace: str | None
+) -> None:
+    catalogue = SqliteCatalogue(tmp_path / "catalogue.sqlite3")
+    catalogue._transaction = lambda connection: Explained(connection, catalogue.documents)
+    with pytest.raises(Plan) as plan:
+        await catalogue.read(
+            listings.names,
+            DomainId("d"),
+            format=format,
+            namespace=namespace if format else None,
+            after=("npm", "acme", "kit"),
+            limit=100,
+        )
+    await catalogue.close()
+    assert "TEMP B-TREE" not in str(plan.value)
