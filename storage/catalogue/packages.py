@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from storage.catalogue import Transaction
 from storage.catalogue.identity import new_id
 from storage.records import (
@@ -16,6 +18,12 @@ from storage.records import (
     RepositoryId,
     Restriction,
 )
+
+OF_NAME: Final = """
+    LEFT JOIN name_generation ON name_generation.domain_id = domain.id
+      AND name_generation.format = $2 AND name_generation.namespace = $3
+      AND name_generation.name = $4
+    WHERE domain.id = $1"""
 
 
 class Generation(Record, frozen=True, kw_only=True):
@@ -167,13 +175,9 @@ async def generation(tx: Transaction, domain: DomainId, ref: PackageRef) -> Gene
     """The present generation of a name in a domain."""
     found = await tx.one(
         Generation,
-        """
+        f"""
         SELECT domain.generation AS domain, COALESCE(name_generation.generation, 0) AS name
-        FROM domain
-        LEFT JOIN name_generation ON name_generation.domain_id = domain.id
-          AND name_generation.format = $2 AND name_generation.namespace = $3
-          AND name_generation.name = $4
-        WHERE domain.id = $1""",
+        FROM domain {OF_NAME}""",  # noqa: S608 - a constant
         domain,
         ref.format,
         ref.namespace,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from storage.catalogue import Transaction
-from storage.catalogue.packages import Generation
+from storage.catalogue.packages import OF_NAME, Generation
 from storage.records import DomainId, PackageRef, Record
 
 
@@ -23,15 +23,10 @@ async def find(tx: Transaction, domain: DomainId, ref: PackageRef) -> Standing |
     """The present standing; None if there is no such domain any more."""
     return await tx.one(
         Standing,
-        """
+        f"""
         SELECT domain.generation AS domain, COALESCE(name_generation.generation, 0) AS name,
                access_generation.generation AS access
-        FROM domain
-        JOIN access_generation ON access_generation.id = 1
-        LEFT JOIN name_generation ON name_generation.domain_id = domain.id
-          AND name_generation.format = $2 AND name_generation.namespace = $3
-          AND name_generation.name = $4
-        WHERE domain.id = $1""",
+        FROM domain JOIN access_generation ON access_generation.id = 1 {OF_NAME}""",  # noqa: S608 - a constant
         domain,
         ref.format,
         ref.namespace,

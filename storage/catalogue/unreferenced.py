@@ -5,28 +5,51 @@ So gc of a domain of any size keeps nobody waiting, and no statement of its own 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from storage.catalogue import Transaction
 from storage.catalogue.blobs import BACKUP, BACKUP_END
-from storage.records import Blob, DomainId, Instant, Record, RevisionId, Sha256
+from storage.records import DomainId, Instant, Record
 
-_REVISION: Final = """
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows that nothing may refer to; SQL of this module alone, in which $2 is the end of the grace period."""
+
+    table: str
+    key: str  # within a domain; rows that share one are looked at and go together
+    unreferenced: str
+
+
+REVISIONS: Final = Rows(
+    "revision",
+    "id",
+    """
     created_at < $2
     AND NOT EXISTS (SELECT 1 FROM package_version AS v
-                    WHERE v.domain_id = revision.domain_id AND v.revision_id = revision.id)"""
-_SIDECAR: Final = """
+                    WHERE v.domain_id = revision.domain_id AND v.revision_id = revision.id)""",
+)
+SIDECARS: Final = Rows(
+    "sidecar",
+    "source_sha256",
+    """
     NOT EXISTS (SELECT 1 FROM asset
                 WHERE asset.domain_id = sidecar.domain_id AND asset.sha256 = sidecar.source_sha256)
     AND NOT EXISTS (SELECT 1 FROM blob
                     WHERE blob.domain_id = sidecar.domain_id AND blob.sha256 = sidecar.sha256
-                      AND blob.touched_at >= $2)"""
-_BLOB: Final = """
+                      AND blob.touched_at >= $2)""",
+)
+BLOBS: Final = Rows(
+    "blob",
+    "sha256",
+    """
     condemned_at IS NULL AND touched_at < $2
     AND NOT EXISTS (SELECT 1 FROM asset
                     WHERE asset.domain_id = blob.domain_id AND asset.sha256 = blob.sha256)
     AND NOT EXISTS (SELECT 1 FROM sidecar
-                    WHERE sidecar.domain_id = blob.domain_id AND sidecar.sha256 = blob.sha256)"""
+                    WHERE sidecar.domain_id = blob.domain_id AND sidecar.sha256 = blob.sha256)""",
+)
 
 
 class Page(Record, frozen=True, kw_only=True):
@@ -36,113 +59,60 @@ class Page(Record, frozen=True, kw_only=True):
     found: list[str]  # keys
 
 
-class _Sized(Record, frozen=True, kw_only=True):
-    sha256: Sha256
-    size: int
-
-
-async def revisions(
-    tx: Transaction, domain: DomainId, since: Instant, *, after: str, limit: int
+async def look(
+    tx: Transaction, rows: Rows, domain: DomainId, since: Instant, *, after: str, limit: int
 ) -> Page:
-    """Of the next revisions by id, those made before `since` that no version points at."""
-    last = await _last(tx, ("revision", "id"), domain, after, limit)
-    found = await tx.all(
-        RevisionId,
-        f"SELECT id FROM revision WHERE domain_id = $1 AND id > $3 AND id <= $4 AND {_REVISION}",  # noqa: S608 - constants of this module, here and below
-        domain,
-        since,
-        after,
-        last,
-    )
-    return Page(last=last, found=list(found))
-
-
-async def forget_revisions(
-    tx: Transaction, domain: DomainId, since: Instant, found: list[str]
-) -> None:
-    """Removes those to which still nothing points, with their assets."""
-    for revision in found:
-        await tx.run(
-            f"DELETE FROM revision WHERE domain_id = $1 AND id = $3 AND {_REVISION}",  # noqa: S608
-            domain,
-            since,
-            revision,
-        )
-
-
-async def sidecars(
-    tx: Transaction, domain: DomainId, since: Instant, *, after: str, limit: int
-) -> Page:
-    """Of the next bytes by digest that have sidecars, those that are no asset any more; young sidecars stay."""
-    last = await _last(tx, ("sidecar", "source_sha256"), domain, after, limit)
-    found = await tx.all(
-        Sha256,
+    """Of the next rows by key, those to which nothing refers and which nobody has touched since."""
+    last = await tx.one(
+        str,
         f"""
-        SELECT DISTINCT source_sha256
-        FROM sidecar
-        WHERE domain_id = $1 AND source_sha256 > $3 AND source_sha256 <= $4 AND {_SIDECAR}""",  # noqa: S608
+        SELECT COALESCE(MAX(looked.key), '')
+        FROM (SELECT {rows.key} AS key FROM {rows.table}
+              WHERE domain_id = $1 AND {rows.key} > $2
+              ORDER BY {rows.key}
+              LIMIT $3) AS looked""",  # noqa: S608 - constants of this module, here and below
+        domain,
+        after,
+        limit,
+    )
+    found = await tx.all(
+        str,
+        f"""
+        SELECT DISTINCT {rows.key}
+        FROM {rows.table}
+        WHERE domain_id = $1 AND {rows.key} > $3 AND {rows.key} <= $4 AND {rows.unreferenced}""",  # noqa: S608
         domain,
         since,
         after,
-        last,
+        last or "",
     )
-    return Page(last=last, found=list(found))
+    return Page(last=last or "", found=found)
 
 
-async def forget_sidecars(
-    tx: Transaction, domain: DomainId, since: Instant, found: list[str]
+async def forget(
+    tx: Transaction, rows: Rows, domain: DomainId, since: Instant, found: list[str]
 ) -> None:
-    """Removes the sidecars of bytes that still are no asset."""
-    for source in found:
+    """Removes those to which still nothing refers; a revision with its assets."""
+    for key in found:
         await tx.run(
-            f"DELETE FROM sidecar WHERE domain_id = $1 AND source_sha256 = $3 AND {_SIDECAR}",  # noqa: S608
+            f"DELETE FROM {rows.table} WHERE domain_id = $1 AND {rows.key} = $3 AND {rows.unreferenced}",  # noqa: S608
             domain,
             since,
-            source,
+            key,
         )
-
-
-async def blobs(
-    tx: Transaction, domain: DomainId, since: Instant, *, after: str, limit: int
-) -> Page:
-    """Of the next blobs by digest, those that nothing refers to and nobody has touched since."""
-    last = await _last(tx, ("blob", "sha256"), domain, after, limit)
-    found = await tx.all(
-        Sha256,
-        f"SELECT sha256 FROM blob WHERE domain_id = $1 AND sha256 > $3 AND sha256 <= $4 AND {_BLOB}",  # noqa: S608
-        domain,
-        since,
-        after,
-        last,
-    )
-    return Page(last=last, found=list(found))
-
-
-async def sizes(tx: Transaction, domain: DomainId, found: list[str]) -> list[Blob]:
-    """These blobs, without all that gc does not need of them."""
-    rows = [
-        await tx.one(
-            _Sized,
-            "SELECT sha256, size FROM blob WHERE domain_id = $1 AND sha256 = $2",
-            domain,
-            sha256,
-        )
-        for sha256 in found
-    ]
-    return [Blob(sha256=row.sha256, size=row.size, digests={}) for row in rows if row is not None]
 
 
 async def condemn(
     tx: Transaction, domain: DomainId, since: Instant, found: list[str], *, now: Instant
 ) -> int:
-    """Marks those to which still nothing refers; how many; none while a backup runs."""
+    """Marks those blobs to which still nothing refers; how many; none while a backup runs."""
     marked = 0
     for sha256 in found:
         marked += await tx.run(
             f"""
             UPDATE blob
             SET condemned_at = $4
-            WHERE domain_id = $1 AND sha256 = $3 AND {_BLOB}
+            WHERE domain_id = $1 AND sha256 = $3 AND {BLOBS.unreferenced}
               AND NOT EXISTS (SELECT 1 FROM lease WHERE key >= $5 AND key < $6 AND until > $4)""",  # noqa: S608
             domain,
             since,
@@ -152,23 +122,3 @@ async def condemn(
             BACKUP_END,
         )
     return marked
-
-
-async def _last(
-    tx: Transaction, column: tuple[str, str], domain: DomainId, after: str, limit: int
-) -> str:
-    """The last key of the next rows; "" if there is none."""
-    table, name = column
-    found = await tx.one(
-        str,
-        f"""
-        SELECT COALESCE(MAX(looked.key), '')
-        FROM (SELECT {name} AS key FROM {table}
-              WHERE domain_id = $1 AND {name} > $2
-              ORDER BY {name}
-              LIMIT $3) AS looked""",  # noqa: S608
-        domain,
-        after,
-        limit,
-    )
-    return found or ""

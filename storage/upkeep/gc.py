@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from storage import Storage
-from storage.catalogue import Query, Transaction, blobs, domains, leases, unreferenced
-from storage.catalogue.unreferenced import Page
-from storage.records import Blob, DomainId, Instant
+from storage.catalogue import Transaction, blobs, domains, leases, unreferenced
+from storage.catalogue.unreferenced import Rows
+from storage.records import Blob, DomainId, Instant, Sha256
 
 LOOKED: Final = 5_000  # rows that are looked at in one read
 PAGE: Final = 500  # rows that one change touches
@@ -111,9 +111,11 @@ async def _count(found: AsyncIterator[Blob]) -> Collected:
 
 async def _would_go(storage: Storage, since: Instant) -> AsyncIterator[Blob]:
     for domain in await storage.catalogue.scan(domains.all_of):
-        async for found in _pages(storage, unreferenced.blobs, domain.id, since):
-            for blob in await storage.catalogue.scan(unreferenced.sizes, domain.id, found):
-                yield blob
+        async for found in _pages(storage, unreferenced.BLOBS, domain.id, since):
+            for sha256 in found:
+                blob = await storage.catalogue.scan(blobs.find, domain.id, Sha256(sha256))
+                if blob is not None:
+                    yield blob
         async for page in _strays(storage, domain.id, since):
             for blob in page:
                 yield blob
@@ -143,15 +145,12 @@ async def _condemn(
 ) -> bool:
     """Forgets what only rows knew, and marks the blobs that shall go; False if the turn is somebody else's."""
     write = storage.catalogue.write
-    async for found in _pages(storage, unreferenced.revisions, domain, since):
-        if not await turn.keep():
-            return False
-        await write(unreferenced.forget_revisions, domain, since, found)
-    async for found in _pages(storage, unreferenced.sidecars, domain, since):
-        if not await turn.keep():
-            return False
-        await write(unreferenced.forget_sidecars, domain, since, found)
-    async for found in _pages(storage, unreferenced.blobs, domain, since):
+    for rows in (unreferenced.REVISIONS, unreferenced.SIDECARS):
+        async for found in _pages(storage, rows, domain, since):
+            if not await turn.keep():
+                return False
+            await write(unreferenced.forget, rows, domain, since, found)
+    async for found in _pages(storage, unreferenced.BLOBS, domain, since):
         if not await turn.keep():
             return False
         await write(unreferenced.condemn, domain, since, found, now=now)
@@ -171,12 +170,14 @@ async def _condemned(storage: Storage, domain: DomainId) -> AsyncIterator[Blob]:
 
 
 async def _pages(
-    storage: Storage, look: Query[..., Page], domain: DomainId, since: Instant
+    storage: Storage, rows: Rows, domain: DomainId, since: Instant
 ) -> AsyncIterator[list[str]]:
     """What a look at all rows finds, as much as one change may touch."""
     after = ""
     while True:
-        page = await storage.catalogue.scan(look, domain, since, after=after, limit=LOOKED)
+        page = await storage.catalogue.scan(
+            unreferenced.look, rows, domain, since, after=after, limit=LOOKED
+        )
         for start in range(0, len(page.found), PAGE):
             yield page.found[start : start + PAGE]
         if not page.last:

@@ -201,13 +201,15 @@ async def test_what_is_referred_to_since_it_was_looked_at_stays(storage: Storage
     blob, text = await put(storage, b"bytes"), await put(storage, b"text")
     asset = Asset(name="a", digests={"sha256": blob.sha256}, size=blob.size)
     catalogue, since = storage.catalogue, Instant(2)
-    found = await catalogue.scan(unreferenced.blobs, DOMAIN, since, after="", limit=9)
+    found = await catalogue.scan(
+        unreferenced.look, unreferenced.BLOBS, DOMAIN, since, after="", limit=9
+    )
     assert set(found.found) == {blob.sha256, text.sha256}
     await catalogue.write(revisions.insert, DOMAIN, Content(assets=(asset,)), now=Instant(1))
     await catalogue.write(sidecars.insert, DOMAIN, blob.sha256, "metadata", text.sha256)
 
     marked = await catalogue.write(unreferenced.condemn, DOMAIN, since, found.found, now=Instant(3))
-    await catalogue.write(unreferenced.forget_sidecars, DOMAIN, since, [blob.sha256])
+    await catalogue.write(unreferenced.forget, unreferenced.SIDECARS, DOMAIN, since, [blob.sha256])
 
     assert marked == 0
     assert await catalogue.read(sidecars.find, DOMAIN, blob.sha256, "metadata") == text.sha256
