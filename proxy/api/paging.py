@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from proxy.errors import Invalid
+from storage.decoding import msgpack_decoder
 
 CHECK_BYTES: Final = 12
 NOT_FILTERS: Final = frozenset({"nextToken", "maxResults"})
@@ -48,7 +49,7 @@ def read_token(scope: bytes, token: str | None, kind: type[Key] = tuple) -> Key 
         whole = base64.urlsafe_b64encode(raw).rstrip(b"=").decode() == token
         check, plain = raw[:CHECK_BYTES], raw[CHECK_BYTES:]
         if whole and check == _checksum(scope, plain):
-            return msgspec.msgpack.decode(plain, type=kind)
+            return msgpack_decoder(kind).decode(plain)
     except (binascii.Error, ValueError, msgspec.DecodeError):
         pass
     raise Invalid(

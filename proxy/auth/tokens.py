@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from proxy.errors import Unauthenticated
 from proxy.rules.instants import milliseconds_utc
+from storage.decoding import json_decoder
 from storage.records import Instant
 
 PREFIX: Final = "ep1"
@@ -29,6 +30,9 @@ class TokenClaims(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: Instant
     id: str
     scope: str = ""  # what it may do at most, by name; empty: what its principal may do
+
+
+_CLAIMS: Final = json_decoder(TokenClaims)
 
 
 def mint(key_id: str, key: bytes, claims: TokenClaims, *, nonce: bytes) -> str:
@@ -59,7 +63,7 @@ def read(keys: Mapping[str, bytes], token: str, *, now: Instant) -> TokenClaims:
         raise Unauthenticated("the authorization token has been altered") from problem
     if not canonical:
         raise Unauthenticated("the authorization token has been altered")
-    claims = msgspec.json.decode(plain, type=TokenClaims)
+    claims = _CLAIMS.decode(plain)
     if now >= claims.expires_at:
         # When, and not how long ago: the same request has the same answer.
         when = milliseconds_utc(claims.expires_at)

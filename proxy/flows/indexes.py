@@ -21,6 +21,7 @@ from proxy.rules import freshness
 from proxy.upstream.client import Absent, NotModified
 from storage.catalogue import remembered
 from storage.catalogue.remembered import Remembered
+from storage.decoding import msgpack_decoder
 from storage.errors import StorageUnavailable
 from storage.records import DomainId, Instant, PackageRef
 
@@ -35,6 +36,7 @@ PACKING: Final = b"\x01"  # first byte of a packed index: zstd of msgpack of `Up
 UNPACKED: Final = 3  # bytes in memory for each that it is unpacked from (measured: 3.0 to 3.4)
 OVERHEAD: Final = 512  # bytes that one costs besides
 SECOND: Final = 1_000_000  # µs
+_INDEX: Final = msgpack_decoder(UpstreamIndex)
 
 Key = tuple[DomainId, str, PackageRef]
 
@@ -254,5 +256,5 @@ def _pack(index: UpstreamIndex) -> tuple[UpstreamIndex, str, int, bytes]:
 
 def _unpack(packed: bytes) -> tuple[UpstreamIndex, int, str]:
     plain = zstd.decompress(packed[1:])
-    index = msgspec.msgpack.decode(plain, type=UpstreamIndex)
+    index = _INDEX.decode(plain)
     return index, len(plain), hashlib.sha256(plain).hexdigest()

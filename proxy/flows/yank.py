@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from proxy.errors import Conflict, NotFound
@@ -10,7 +12,10 @@ from proxy.flows.places import Place
 from storage.catalogue import Transaction, packages, pointers, revisions, short
 from storage.catalogue.events import Change
 from storage.catalogue.pointers import Move
+from storage.decoding import json_decoder
 from storage.records import OriginType, PackageRef
+
+_MEMBERS: Final = json_decoder(dict[str, msgspec.Raw])
 
 
 async def yank(
@@ -61,7 +66,7 @@ async def _yank(
 
 
 def _marked(facts: bytes, *, mark: bool | str) -> bytes:
-    members = msgspec.json.decode(facts, type=dict[str, msgspec.Raw])
+    members = _MEMBERS.decode(facts)
     members.pop("yanked", None)
     if mark is not False:
         members["yanked"] = msgspec.Raw(msgspec.json.encode(mark))

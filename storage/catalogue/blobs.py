@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from storage.catalogue import Transaction, leases, short
+from storage.catalogue.rows import DIGESTS
 from storage.records import Blob, DomainId, Instant, Record, Sha256
 
 BACKUP: Final = "backup "  # begins the lease of a backup in progress
@@ -30,7 +31,7 @@ class _Row(Record, frozen=True, kw_only=True):
     digests: str
 
     def blob(self) -> Blob:
-        digests = msgspec.json.decode(self.digests, type=dict[str, str])
+        digests = DIGESTS.decode(self.digests)
         return Blob(sha256=self.sha256, size=self.size, digests=digests)
 
 

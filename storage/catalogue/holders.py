@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from storage.catalogue import Transaction
+from storage.catalogue.rows import DIGESTS
 from storage.records import (
     Asset,
     DomainId,
@@ -69,7 +68,7 @@ class Holder(Record, frozen=True, kw_only=True):
 
     def known(self) -> Asset:
         """The asset, as far as fetching it goes."""
-        digests = msgspec.json.decode(self.digests, type=dict[str, str])
+        digests = DIGESTS.decode(self.digests)
         return Asset(name=self.asset, digests=digests, size=self.size, url=self.url)
 
     def __str__(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from storage.catalogue import Transaction, domain_keys
+from storage.catalogue.rows import DIGESTS
 from storage.records import (
     Asset,
     Content,
@@ -35,7 +36,7 @@ class AssetRow(Record, frozen=True, kw_only=True):
         """The asset that the row stands for."""
         return Asset(
             name=self.name,
-            digests=msgspec.json.decode(self.digests, type=dict[str, str]),
+            digests=DIGESTS.decode(self.digests),
             size=self.size,
             published_at=self.published_at,
             facts=self.facts,

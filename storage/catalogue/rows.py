@@ -8,14 +8,14 @@ from functools import lru_cache
 from importlib import resources
 from typing import Final, TypeVar, cast
 
-import msgspec
-
 from storage.catalogue import Value
+from storage.decoding import from_row, json_decoder
 from storage.errors import SchemaTooNew
 
 T = TypeVar("T")
 
 SCALARS: Final = (int, str, bytes)
+DIGESTS: Final = json_decoder(dict[str, str])  # of a blob or an asset, by algorithm
 _PLACEHOLDER: Final = re.compile(r"\$(\d+)")
 
 
@@ -31,7 +31,7 @@ def as_kind(kind: type[T], columns: Sequence[str], row: Sequence[Value]) -> T:
     plain = getattr(kind, "__supertype__", kind)
     if plain in SCALARS:
         return cast("T", row[0])
-    return msgspec.convert(dict(zip(columns, row, strict=True)), kind, strict=False)
+    return from_row(dict(zip(columns, row, strict=True)), kind)
 
 
 def migrations() -> list[tuple[str, str]]:

@@ -26,6 +26,7 @@ from typing import Final
 
 import msgspec
 
+from storage.decoding import json_decoder
 from storage.errors import BackupUnusable, CannotBackUp
 from storage.records import DomainId, Instant, Record, Sha256
 
@@ -46,6 +47,9 @@ class Manifest(Record, frozen=True, kw_only=True):
     blobs: int
     blob_bytes: int
     missing: tuple[str, ...] = ()  # <domain id>/<sha256>
+
+
+_MANIFEST: Final = json_decoder(Manifest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,7 @@ class Folder:
         """
         path, catalogue = self.snapshots / name / MANIFEST, self.catalogue(name)
         try:
-            found = msgspec.json.decode(path.read_bytes(), type=Manifest)
+            found = _MANIFEST.decode(path.read_bytes())
         except OSError as problem:
             raise BackupUnusable(f"{path}: {problem.strerror}") from problem
         except msgspec.MsgspecError as problem:

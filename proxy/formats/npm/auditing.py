@@ -21,6 +21,7 @@ from proxy.flows.depot import Depot
 from proxy.flows.look import walk_of
 from proxy.format import Connection, UpstreamAnswer, UpstreamRequest
 from proxy.formats.npm import names
+from proxy.formats.npm.facts import MEMBERS
 from proxy.web.edge import Call
 from storage.catalogue import remembered
 
@@ -79,7 +80,7 @@ async def _forward(
     try:
         answer = await depot.upstream.ask(via, request)
         if isinstance(answer, UpstreamAnswer):
-            msgspec.json.decode(answer.body, type=dict[str, msgspec.Raw])
+            MEMBERS.decode(answer.body)
             return Response(answer.body, media_type=MEDIA_TYPE)
         why = f"{via.name} has no audit"
     except Failed as problem:

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from proxy.errors import Invalid, TooLarge
+from proxy.formats.npm.facts import TEXT
 from storage.records import Record
 
 MAX_PLAIN: Final = 32 << 20  # bytes of a document besides its attachments' data
@@ -242,6 +243,6 @@ def raw_text(body: Path | bytes, attachment: Attachment, at_most: int) -> str:
         file.seek(attachment.start)
         quoted = b'"' + file.read(attachment.end - attachment.start) + b'"'
     try:
-        return msgspec.json.decode(quoted, type=str)
+        return TEXT.decode(quoted)
     except msgspec.DecodeError as problem:
         raise Invalid(f"_attachments: {attachment.name[:200]!r} cannot be read") from problem

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+from storage.decoding import json_decoder
+
+MEMBERS: Final = json_decoder(dict[str, msgspec.Raw])  # an object, its values as they came
+TEXT: Final = json_decoder(str)
 
 
 class DistFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -23,11 +30,15 @@ class PackageFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     readme_name: str = ""
 
 
+_DIST: Final = json_decoder(DistFacts)
+_PACKAGE: Final = json_decoder(PackageFacts)
+
+
 def read_dist_facts(packed: bytes) -> DistFacts:
     """The facts that were kept beside a tarball."""
-    return msgspec.json.decode(packed, type=DistFacts)
+    return _DIST.decode(packed)
 
 
 def read_package_facts(packed: bytes) -> PackageFacts:
     """The facts that were kept of a packument."""
-    return msgspec.json.decode(packed, type=PackageFacts)
+    return _PACKAGE.decode(packed)

@@ -15,10 +15,11 @@ import msgspec
 
 from proxy.errors import Invalid
 from proxy.format import UpstreamAnswer, UpstreamIndex
-from proxy.formats.npm.facts import DistFacts, PackageFacts
+from proxy.formats.npm.facts import MEMBERS, DistFacts, PackageFacts
 from proxy.formats.npm.names import TARBALL, full_name
 from proxy.rules.addresses import absolute
 from proxy.rules.instants import parse_instant
+from storage.decoding import json_decoder
 from storage.records import Asset, Content, PackageRef
 
 JSON_TYPES: Final = frozenset({"application/json", "application/vnd.npm.install-v1+json"})
@@ -49,6 +50,11 @@ class _Attestations(msgspec.Struct):
     url: str | None = None
 
 
+_PACKUMENT: Final = json_decoder(_Packument)
+_DIST: Final = json_decoder(_Dist)
+_ATTESTATIONS: Final = json_decoder(_Attestations)
+
+
 def read_index(ref: PackageRef, answer: UpstreamAnswer) -> UpstreamIndex:
     """The versions and tags that a packument lists.
 
@@ -58,7 +64,7 @@ def read_index(ref: PackageRef, answer: UpstreamAnswer) -> UpstreamIndex:
     if answer.media_type not in JSON_TYPES:
         raise Invalid(f"the registry answered with the type {answer.media_type!r} (a login page?)")
     try:
-        found = msgspec.json.decode(answer.body, type=_Packument)
+        found = _PACKUMENT.decode(answer.body)
         if found.name != full_name(ref):
             raise Invalid(f"the registry answered with the packument of {found.name[:80]!r}")
         times = {version: at for version, at in (found.time or {}).items() if isinstance(at, str)}
@@ -96,7 +102,7 @@ def _without_empty(members: dict[str, Any]) -> dict[str, Any]:
 
 def _content(raw: msgspec.Raw, base: str, published: str | None) -> Content | None:
     """A version; None if it has no tarball that can be fetched."""
-    manifest = msgspec.json.decode(raw, type=Members)
+    manifest = MEMBERS.decode(raw)
     dist = manifest.get("dist")
     asset = None if dist is None else _tarball(dist, base, published)
     if asset is None:
@@ -111,11 +117,11 @@ def _content(raw: msgspec.Raw, base: str, published: str | None) -> Content | No
 
 
 def _tarball(raw: msgspec.Raw, base: str, published: str | None) -> Asset | None:
-    dist = msgspec.json.decode(raw, type=_Dist)
+    dist = _DIST.decode(raw)
     url = absolute(base, dist.tarball) if dist.tarball else None
     if url is None:
         return None
-    members = msgspec.json.decode(raw, type=Members)
+    members = MEMBERS.decode(raw)
     attestations = members.pop("attestations", None)
     for name in ("tarball", "npm-signature"):
         members.pop(name, None)
@@ -132,11 +138,11 @@ def _tarball(raw: msgspec.Raw, base: str, published: str | None) -> Asset | None
 
 
 def _attestations(raw: msgspec.Raw, base: str) -> dict[str, Any]:
-    url = msgspec.json.decode(raw, type=_Attestations).url
+    url = _ATTESTATIONS.decode(raw).url
     address = absolute(base, url) if url else None
     if address is None:
         return {}
-    members = msgspec.json.decode(raw, type=Members)
+    members = MEMBERS.decode(raw)
     members.pop("url", None)
     return {"attestations": members, "attestations_url": address}
 

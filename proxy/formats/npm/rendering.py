@@ -15,8 +15,9 @@ from msgspec import UNSET, Raw, UnsetType
 
 from proxy.format import Offered, OfferedIndex, Rendered
 from proxy.formats.npm import names
-from proxy.formats.npm.facts import PackageFacts, read_dist_facts, read_package_facts
+from proxy.formats.npm.facts import MEMBERS, PackageFacts, read_dist_facts, read_package_facts
 from proxy.rules.instants import milliseconds_utc, next_second, parse_instant
+from storage.decoding import json_decoder
 from storage.records import Instant, PackageRef
 
 LATEST: Final = "latest"
@@ -64,6 +65,10 @@ class _Abbreviated(msgspec.Struct, kw_only=True, omit_defaults=True):
 class _Scripts(msgspec.Struct):
     scripts: dict[str, Raw] | None = None
     gypfile: Raw | UnsetType = UNSET
+
+
+_ABBREVIATED: Final = json_decoder(_Abbreviated)
+_SCRIPTS: Final = json_decoder(_Scripts)
 
 
 def full(index: OfferedIndex, registry: str) -> Rendered:
@@ -150,7 +155,7 @@ def _joined(*members: bytes) -> bytes:
 
 
 def _abbreviate(metadata: bytes) -> bytes:
-    kept = msgspec.json.decode(metadata, type=_Abbreviated)
+    kept = _ABBREVIATED.decode(metadata)
     for field in kept.__struct_fields__:
         value = getattr(kept, field)
         if value is not UNSET and bytes(value) == b"null":
@@ -162,7 +167,7 @@ def _abbreviate(metadata: bytes) -> bytes:
 
 def _installs(metadata: bytes) -> bool:
     try:
-        found = msgspec.json.decode(metadata, type=_Scripts)
+        found = _SCRIPTS.decode(metadata)
     except msgspec.ValidationError:
         return False
     return any(script in (found.scripts or {}) for script in INSTALL_SCRIPTS)
@@ -200,7 +205,7 @@ def _top_level(
     described = by_version.get(latest or "")
     found: dict[str, object] = {}
     if described is not None:
-        members = msgspec.json.decode(described.content.metadata, type=dict[str, Raw])
+        members = MEMBERS.decode(described.content.metadata)
         found = {name: members[name] for name in FROM_LATEST if name in members}
     for one in facts:
         if bytes(one.maintainers):

@@ -34,6 +34,7 @@ from proxy.web import assets, faults
 from proxy.web.admission import ANONYMOUS
 from proxy.web.edge import Call
 from proxy.web.pages import answer_page
+from storage.decoding import json_decoder
 from storage.errors import StorageError
 from storage.records import Asset, PackageRef
 
@@ -51,6 +52,7 @@ LOGIN: Final = (
 PING: Final = ("-", "ping")
 NOTICE: Final = 200  # characters of a sentence in a header
 KEYS: Final = "-/npm/v1/keys"
+_KEYS: Final = json_decoder(dict[str, list[msgspec.Raw]])
 ATTESTATIONS: Final = "attestations"
 CHALLENGE: Final = 'Bearer realm="entrepot", Basic realm="entrepot"'
 
@@ -274,7 +276,7 @@ async def _keys(depot: Depot, call: Call) -> Response:
     if not isinstance(answer, UpstreamAnswer):
         raise NotFound(f"{via.name} does not sign packages")
     try:
-        msgspec.json.decode(answer.body, type=dict[str, list[msgspec.Raw]])
+        _KEYS.decode(answer.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise UpstreamCorrupt(via.name, f"its keys are not readable: {problem}") from problem
     return Response(answer.body, media_type=FULL)

@@ -17,6 +17,7 @@ from proxy.flows.hosting import Hosting, check, host
 from proxy.flows.places import Place
 from proxy.formats.npm import publishing, tarball
 from proxy.formats.npm.document import Document, decoded, raw_text, read_document
+from proxy.formats.npm.facts import MEMBERS, TEXT
 from proxy.formats.npm.names import TARBALL, full_name
 from proxy.formats.npm.publishing import Publication
 from proxy.web.bodies import drain, spooled
@@ -223,7 +224,7 @@ async def _write_words(
         content = await revisions.load(tx, change.domain, pointer.revision_id)
         if content is None:
             continue
-        manifest = msgspec.json.decode(content.metadata, type=dict[str, msgspec.Raw])
+        manifest = MEMBERS.decode(content.metadata)
         before = bytes(manifest.pop("deprecated", b""))
         if word:
             manifest["deprecated"] = msgspec.Raw(msgspec.json.encode(word))
@@ -251,7 +252,7 @@ async def put_tag(depot: Depot, call: Call, ref: PackageRef, tag: str) -> Respon
         if len(body) > MAX_TAG_BODY:
             raise TooLarge("the body is a version as a JSON text, and no longer")
     try:
-        version = msgspec.json.decode(body, type=str)
+        version = TEXT.decode(body)
     except msgspec.DecodeError as problem:
         raise Invalid("the body must be a version as a JSON text") from problem
     package = await _package(depot, call.place, ref)

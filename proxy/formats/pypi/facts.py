@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+from storage.decoding import json_decoder
 
 
 class FileFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -21,6 +25,15 @@ class ProjectFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     reason: str | None = None
 
 
+_FILE: Final = json_decoder(FileFacts)
+_PROJECT: Final = json_decoder(ProjectFacts)
+
+
 def read_file_facts(packed: bytes) -> FileFacts:
     """The facts that were kept beside a file."""
-    return msgspec.json.decode(packed, type=FileFacts)
+    return _FILE.decode(packed)
+
+
+def read_project_facts(packed: bytes) -> ProjectFacts:
+    """The facts that were kept of a project."""
+    return _PROJECT.decode(packed)

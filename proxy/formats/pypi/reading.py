@@ -15,6 +15,7 @@ from proxy.formats.pypi.facts import FileFacts, ProjectFacts
 from proxy.formats.pypi.names import PypiName, version_key, version_of
 from proxy.rules.addresses import absolute
 from proxy.rules.instants import parse_instant
+from storage.decoding import json_decoder
 from storage.records import Asset, Content
 
 JSON_TYPES: Final = frozenset({"application/vnd.pypi.simple.v1+json", "application/json"})
@@ -53,6 +54,9 @@ class _Page(msgspec.Struct, kw_only=True, rename="kebab"):
     project_status: _Status | None = None
 
 
+_PAGE: Final = json_decoder(_Page)
+
+
 def read_index(project: PypiName, answer: UpstreamAnswer) -> UpstreamIndex:
     """The versions and files that a page lists.
 
@@ -75,7 +79,7 @@ def read_index(project: PypiName, answer: UpstreamAnswer) -> UpstreamIndex:
 
 def _read_json(answer: UpstreamAnswer) -> _Page:
     try:
-        return msgspec.json.decode(answer.body, type=_Page)
+        return _PAGE.decode(answer.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise Invalid(f"the index answered JSON that is no project page: {problem}") from problem
 

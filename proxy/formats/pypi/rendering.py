@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from proxy.format import OfferedIndex, Rendered
-from proxy.formats.pypi.facts import ProjectFacts, read_file_facts
+from proxy.formats.pypi.facts import ProjectFacts, read_file_facts, read_project_facts
 from proxy.formats.pypi.names import sort_key
 from proxy.rules.instants import microseconds_utc
 from storage.records import Asset
@@ -51,7 +51,7 @@ def page(index: OfferedIndex, project_url: str) -> dict[str, Any]:
 
 def _status(index: OfferedIndex) -> ProjectFacts:
     for packed in index.facts:
-        facts = msgspec.json.decode(packed, type=ProjectFacts)
+        facts = read_project_facts(packed)
         if facts.status:
             return facts
     return ProjectFacts()
