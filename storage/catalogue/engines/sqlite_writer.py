@@ -189,8 +189,8 @@ class Writer:
                 outcomes = self._finish(turn)
             except (StorageUnavailable, sqlite3.Error, OSError) as problem:
                 outcomes = _failed(turn.writes, problem)
+            self._hand_on()  # before: who is told and writes again takes the turn at once
             _tell(turn.writes, outcomes)
-            self._hand_on()
 
     def _finish(self, turn: _Turn) -> list[Outcome]:
         outcomes = turn.outcomes
