@@ -21,14 +21,17 @@ def environment(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def install(client: str, python: Path, index: str, *names: str) -> subprocess.CompletedProcess[str]:
+def install(
+    client: str, python: Path, index: str, *names: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
     commands = {
         "pip": [sys.executable, "-m", "pip", "--python", python, "install", "--no-cache-dir"],
         "uv": [sys.executable, "-m", "uv", "pip", "install", "--python", python, "--no-cache"],
     }
     command = [*commands[client], "--index-url", index, *names]
+    environment = clean_environment() | variables
     return subprocess.run(
-        command, capture_output=True, text=True, env=clean_environment(), check=False, timeout=120
+        command, capture_output=True, text=True, env=environment, check=False, timeout=120
     )
 
 
@@ -75,7 +78,7 @@ def test_kill_9_at_any_moment_of_an_install_leaves_a_store_that_serves(
     for some in names:
         killer = threading.Timer(moments.uniform(0.05, 0.6), server.stop, [signal.SIGKILL])
         killer.start()
-        install("uv", python, server.index(), *some)
+        install("uv", python, server.index(), *some, UV_HTTP_RETRIES="0")  # nobody will answer
         killer.join()
         assert server.check() == (0, "")
         server.start()
