@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -45,6 +47,21 @@ async def test_a_writer_that_died_while_it_committed_hides_no_later_change(
     after = one.stamp()
     assert after != before
     assert one.stamp() == after
+
+
+async def test_opening_a_file_again_leaves_the_locks_of_this_process(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "catalogue.sqlite3"
+    first = SqliteCatalogue(path)
+    await first.write(make_domain)
+    second = SqliteCatalogue(path)
+    program = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM domain'); c.close()"
+    subprocess.run([sys.executable, "-c", program, path], check=True)
+    # A program that found no lock would have taken itself for the last one, and removed the log.
+    assert path.with_name("catalogue.sqlite3-wal").exists()
+    await first.close()
+    await second.close()
 
 
 async def test_a_change_by_another_program_is_seen_soon(

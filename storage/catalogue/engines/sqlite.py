@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
@@ -54,7 +54,9 @@ class SqliteCatalogue:
         self._durable = durable
         self._lock = os.open(path.with_name("catalogue.lock"), os.O_RDWR | os.O_CREAT, 0o600)
         # It holds the keys that seal tokens and secrets; its -wal and -shm files get the same mode.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        # One that is there is left alone: a descriptor that is closed takes along the locks of the whole process.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         self._changes = Changes(path.with_name("catalogue.changes"))
         try:
             self._migrate()
