@@ -37,6 +37,7 @@ class Line:
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)  # of what is under way
     _everyone: list[asyncio.StreamWriter] = field(default_factory=list)
+    _carrying: set[asyncio.Task[None]] = field(default_factory=set)
     _server: asyncio.Server | None = None
 
     def __enter__(self) -> Self:
@@ -64,7 +65,7 @@ class Line:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _cut(self, state: str) -> None:
@@ -81,6 +82,7 @@ class Line:
             await self._listen()
 
     async def _end(self) -> None:
+        await _turns()  # what has just been accepted gets its task
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
@@ -88,8 +90,7 @@ class Line:
             await asyncio.wait(tasks)
         for writer in self._everyone:
             writer.transport.abort()
-        for _ in range(3):  # turns of the loop in which the sockets are closed
-            await asyncio.sleep(0)
+        await _turns()  # the sockets are closed
 
     def _reset_all(self) -> None:
         for writer in self._writers:
@@ -99,9 +100,15 @@ class Line:
             writer.transport.abort()
         self._writers.clear()
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Known from now on: a task that is cancelled before its first step would have closed nothing.
         self._writers.add(writer)
         self._everyone.append(writer)
+        task = self._loop.create_task(self._carry(reader, writer))
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.state == "reset":
             self._reset_all()
             return
@@ -154,3 +161,8 @@ class Line:
             await asyncio.to_thread(broken.then)
         self._reset_all()
         return True
+
+
+async def _turns() -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
