@@ -22,6 +22,7 @@ from storage.blobs.small import SmallBlob, small_blob
 from storage.catalogue import (
     Transaction,
     blobs,
+    of_names,
     packages,
     pointers,
     revisions,
@@ -196,6 +197,7 @@ async def host(depot: Depot, hosting: Hosting, incoming: SmallBlob, *, principal
     raise StorageUnavailable(f"the blob {blob.sha256} is being deleted; try again")
 
 
+@of_names
 @short
 async def _write(  # noqa: PLR0917 - a query's arguments
     tx: Transaction,

@@ -1,7 +1,8 @@
 """What a repository offers for a package, rendered: kept in memory until something has changed.
 
 A page carries the stamp at which it was last seen to be true and the generation of its name. An unchanged
-stamp costs nothing, a changed one a look at the generation; only a changed generation renders anew.
+stamp costs nothing, a changed one a look at the generation, unless it is known what was changed; only a
+changed generation renders anew.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ def _shown(place: Place, ref: PackageRef, kept: _Kept) -> Shown:
 async def _holds(depot: Depot, place: Place, ref: PackageRef, key: Key, kept: _Kept) -> bool:
     """Whether nothing has changed since the page was last seen to be true."""
     stamp = depot.catalogue.stamp()
-    if stamp == kept.stamp:
+    if stamp == kept.stamp or depot.catalogue.untouched(kept.stamp, (place.domain.id, ref)):
         return True
     generation = await depot.catalogue.read(packages.generation, place.domain.id, ref)
     if not depot.unaltered.same(place.repository.id, ref, kept.generation, generation):

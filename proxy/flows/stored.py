@@ -52,7 +52,7 @@ class StoredAssets:
         if entry is None:
             return None
         stamp = self._catalogue.stamp()
-        if stamp != entry.stamp:
+        if stamp != entry.stamp and not self._catalogue.untouched(entry.stamp, (domain, key[1])):
             generation = await self._catalogue.read(packages.generation, domain, key[1])
             if not self._unaltered.same(key[0], key[1], entry.generation, generation):
                 self._entries.drop(key)

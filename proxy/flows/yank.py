@@ -9,7 +9,7 @@ import msgspec
 from proxy.errors import Conflict, NotFound
 from proxy.flows.depot import Depot
 from proxy.flows.places import Place
-from storage.catalogue import Transaction, packages, pointers, revisions, short
+from storage.catalogue import Transaction, of_names, packages, pointers, revisions, short
 from storage.catalogue.events import Change
 from storage.catalogue.pointers import Move
 from storage.decoding import json_decoder
@@ -32,6 +32,7 @@ async def yank(
     return await depot.catalogue.write(_yank, change, place, ref, key=key, mark=mark)
 
 
+@of_names
 @short
 async def _yank(
     tx: Transaction, change: Change, place: Place, ref: PackageRef, *, key: str, mark: bool | str

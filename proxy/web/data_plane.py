@@ -98,9 +98,7 @@ class DataPlane:
         key = asked(request.scope)
         if key is None or response.until <= self.depot.clock():
             return
-        # What has changed since the request began may have changed the answer, too.
-        since = stamp if self.depot.catalogue.stamp() == stamp else None
-        self.finished.keep(key, response, stamp=since, label=label, source=source)
+        self.finished.keep(key, response, stamp=stamp, label=label, source=source)
 
     async def _answer(self, request: Request) -> tuple[str, Response]:
         """The format's name and the answer."""

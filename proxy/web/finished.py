@@ -3,8 +3,8 @@
 The data plane leaves an answer here under everything that it depended on in the request: the address, what
 the client accepts, who it is. It holds while the catalogue's stamp is the one at which it was made, and until
 its index or its token ends by time. After a commit of any process (a policy, a revoked token, a new version)
-one look at three generations says whether it changed anything that the answer rests on; where that cannot be
-had at once, it ends. Whatever is not found here takes the ordinary way, which is the one that decides.
+three generations say whether it changed anything that the answer rests on: SQLite is asked for them, notices
+of PostgreSQL tell what was changed. Where it cannot be known at once, the answer ends. Whatever is not found here takes the ordinary way, which is the one that decides.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ ON_304: Final = frozenset(
     {b"etag", b"cache-control", b"vary", b"last-modified", b"x-entrepot-source", b"warning"}
 )
 
-NEVER: Final = -1  # no stamp
 PASSING: Final = Instant(0)  # of an answer that holds for this one request alone
 ENDLESS: Final = Instant(1 << 62)  # of one that holds as long as nothing changes
 
@@ -69,7 +68,7 @@ class Finished:
     body: bytes
     head_304: bytes
     etag: bytes  # with its quotes, without W/
-    stamp: int  # at which it was last known to hold
+    stamp: int  # at which it was last known to hold, or from before it was made
     seen: Seen | None
     access: int | None
     since: Instant  # a clock that went back behind it says nothing of `until`
@@ -109,11 +108,12 @@ class FinishedAnswers:
         return found
 
     def keep(
-        self, key: Key, response: Lasting, *, stamp: int | None, label: str, source: str
+        self, key: Key, response: Lasting, *, stamp: int, label: str, source: str
     ) -> None:
         """Keeps an answer that was given in one piece and that anybody who sends this key may have.
 
-        `stamp` None: something was committed since the request came.
+        `stamp` is from before it was made. What was committed meanwhile may have changed it, too: then only
+        one that says what it rests on is kept.
         """
         body = bytes(response.body)
         headers = dict(response.raw_headers)
@@ -121,7 +121,7 @@ class FinishedAnswers:
         rests = response.seen is not None and response.access is not None
         if not etag or len(body) > MAX_BODY or _cost(key, b"") > MAX_KEY:
             return
-        if stamp is None and not rests:
+        if not rests and self._catalogue.stamp() != stamp:
             return
         if source == UPSTREAM:  # it is stored now
             source = STORED
@@ -132,7 +132,7 @@ class FinishedAnswers:
             body=body,
             head_304=_head(headers, frozenset(headers) - ON_304) + b"\r\n",
             etag=etag,
-            stamp=NEVER if stamp is None else stamp,
+            stamp=stamp,
             seen=response.seen,
             access=response.access,
             since=self._clock(),
@@ -148,6 +148,8 @@ class FinishedAnswers:
         seen = finished.seen
         if seen is None or finished.access is None:
             return False
+        if self._catalogue.untouched(finished.stamp, (seen.domain, seen.ref)):
+            return True
         try:
             now = self._catalogue.glance(standing.find, seen.domain, seen.ref)
         except StorageError:  # the ordinary way says so

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from storage.records import DomainId, PackageRef
 from storage.sealing import Documents
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ P = ParamSpec("P")
 C = TypeVar("C", bound=Callable[..., Awaitable[object]])
 
 Value = str | int | bytes | None
+Name = tuple[DomainId, PackageRef]
 
 
 class Transaction(Protocol):
@@ -51,10 +53,15 @@ class Transaction(Protocol):
         """Executes one change for each row of values."""
         ...
 
+    def concerns(self, name: Name | None) -> None:
+        """Whoever raises a generation says so: a name's, or with None a domain's or that of rights."""
+        ...
+
 
 Query = Callable[Concatenate[Transaction, P], Awaitable[R]]
 
 _SHORT: set[object] = set()
+_OF_NAMES: set[object] = set()
 
 
 def short(change: C) -> C:
@@ -65,7 +72,22 @@ def short(change: C) -> C:
 
 def is_short(change: Callable[..., object]) -> bool:
     """Whether a change, or what a `partial` calls, is marked as short."""
-    return (change.func if isinstance(change, partial) else change) in _SHORT
+    return _plain(change) in _SHORT
+
+
+def of_names(change: C) -> C:
+    """Marks a change after which nothing looks different but the names whose generations it has raised."""
+    _OF_NAMES.add(change)
+    return change
+
+
+def is_of_names(change: Callable[..., object]) -> bool:
+    """Whether a change, or what a `partial` calls, is marked so."""
+    return _plain(change) in _OF_NAMES
+
+
+def _plain(change: Callable[..., object]) -> Callable[..., object]:
+    return change.func if isinstance(change, partial) else change
 
 
 class Catalogue(Protocol):
@@ -100,6 +122,13 @@ class Catalogue(Protocol):
 
     def stamp(self) -> int:
         """A number that differs from an earlier one if anybody has committed in between. A few µs."""
+        ...
+
+    def untouched(self, since: int, name: Name) -> bool:
+        """Whether it is known without asking that no commit after a stamp raised a generation of this name.
+
+        Its own, its domain's or that of rights. False (always with SQLite): `glance` or `read` tells.
+        """
         ...
 
     async def snapshot(self, target: Path) -> None:

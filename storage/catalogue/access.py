@@ -25,6 +25,7 @@ async def generation(tx: Transaction) -> int:
 
 async def _raise_generation(tx: Transaction) -> None:
     await tx.run("UPDATE access_generation SET generation = generation + 1 WHERE id = 1")
+    tx.concerns(None)
 
 
 async def find_credential(tx: Transaction, access_key_id: str) -> CredentialRow | None:

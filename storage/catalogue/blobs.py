@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from storage.catalogue import Transaction, leases, short
+from storage.catalogue import Transaction, leases, of_names, short
 from storage.catalogue.rows import DIGESTS
 from storage.records import Blob, DomainId, Instant, Record, Sha256
 
@@ -66,6 +66,7 @@ async def page(tx: Transaction, domain: DomainId, *, after: str, limit: int) -> 
     return [row.blob() for row in rows]
 
 
+@of_names
 @short
 async def adopt(tx: Transaction, domain: DomainId, blob: Blob, *, now: Instant) -> bool:
     """Writes the row of a committed blob; False if gc is deleting the same bytes, or has since `now`.
@@ -110,6 +111,7 @@ async def _gone_since(tx: Transaction, domain: DomainId, sha256: Sha256, since: 
     return found is not None
 
 
+@of_names
 @short
 async def know(tx: Transaction, domain: DomainId, blob: Blob) -> None:
     """Keeps further digests of a blob."""

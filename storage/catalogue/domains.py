@@ -70,6 +70,7 @@ async def delete(tx: Transaction, domain: Domain) -> None:
         domain.id,
         f"{DELETED}{domain.id}",
     )
+    tx.concerns(None)
 
 
 async def forget(tx: Transaction, domain: DomainId) -> None:
@@ -126,3 +127,4 @@ async def blob_bytes(tx: Transaction, domain: DomainId) -> int:
 async def raise_generation(tx: Transaction, domain: DomainId) -> None:
     """Says that the domain's repositories, upstreams or connections have changed."""
     await tx.run("UPDATE domain SET generation = generation + 1 WHERE id = $1", domain)
+    tx.concerns(None)

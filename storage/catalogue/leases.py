@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.catalogue import Transaction, short
+from storage.catalogue import Transaction, of_names, short
 from storage.records import Instant, Record
 
 
@@ -14,6 +14,7 @@ class Lease(Record, frozen=True, kw_only=True):
     note: str
 
 
+@of_names
 @short
 async def take(
     tx: Transaction, key: str, *, owner: str, until: Instant, now: Instant, note: str = ""
@@ -46,12 +47,14 @@ async def find(tx: Transaction, key: str) -> Lease | None:
     return await tx.one(Lease, "SELECT owner, until, note FROM lease WHERE key = $1", key)
 
 
+@of_names
 @short
 async def release(tx: Transaction, key: str, *, owner: str) -> None:
     """Gives the work back, if it is still the owner's."""
     await tx.run("DELETE FROM lease WHERE key = $1 AND owner = $2", key, owner)
 
 
+@of_names
 @short
 async def put(tx: Transaction, key: str, *, owner: str, until: Instant, note: str) -> None:
     """Writes the row, whoever has it: the last one counts."""
@@ -68,6 +71,7 @@ async def put(tx: Transaction, key: str, *, owner: str, until: Instant, note: st
     )
 
 
+@of_names
 @short
 async def drop(tx: Transaction, key: str, *, noted: str = "") -> None:
     """Removes the row, whoever has it, if its note begins like this."""

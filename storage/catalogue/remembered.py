@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.catalogue import Transaction, short
+from storage.catalogue import Transaction, of_names, short
 from storage.catalogue.packages import raise_generation
 from storage.records import DomainId, Instant, PackageRef, Record
 
@@ -54,6 +54,7 @@ async def index_packed(
     )
 
 
+@of_names
 @short
 async def remember(
     tx: Transaction,
@@ -90,6 +91,7 @@ async def remember(
     await raise_generation(tx, domain, ref)
 
 
+@of_names
 @short
 async def confirm(
     tx: Transaction, domain: DomainId, connection: str, ref: PackageRef, *, answer: Remembered

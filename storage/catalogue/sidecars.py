@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.catalogue import Transaction, blobs, short
+from storage.catalogue import Transaction, blobs, of_names, short
 from storage.records import Blob, DomainId, Instant, Sha256
 
 
@@ -38,6 +38,7 @@ async def insert(
     )
 
 
+@of_names
 @short
 async def adopt(
     tx: Transaction, domain: DomainId, blob: Blob, *, now: Instant, source: Sha256, kind: str

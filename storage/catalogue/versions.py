@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.catalogue import Transaction, blobs, packages, revisions, short
+from storage.catalogue import Transaction, blobs, of_names, packages, revisions, short
 from storage.catalogue.events import Change, record
 from storage.catalogue.identity import new_id
 from storage.errors import Vanished
@@ -167,6 +167,7 @@ class Retained(Record, frozen=True, kw_only=True):
     generation: int | None  # of the name from now on; None: nothing has changed
 
 
+@of_names
 @short
 async def retain(tx: Transaction, change: Change, retention: Retention) -> Retained:
     """Gives each repository a pointer to the content, where it has none.
@@ -238,6 +239,7 @@ class Replacement(Record, frozen=True, kw_only=True):
     repositories: tuple[RepositoryId, ...] | None = None
 
 
+@of_names
 @short
 async def replace(tx: Transaction, change: Change, replacement: Replacement) -> RevisionId:
     """Moves the pointers of a version from its old revision to the content given; that revision's id."""

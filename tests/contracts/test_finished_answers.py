@@ -1,21 +1,38 @@
-"""When a finished answer ends: a commit ends those that rest on what it changed, and no others."""
+"""When a finished answer ends: a commit ends those that rest on what it changed, and no others.
+
+With PostgreSQL that is told by notices, so the tests wait a moment for those of another process.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
 from proxy.flows.unaltered import Seen, Unaltered
 from proxy.web.edge import SOURCE
 from proxy.web.finished import ENDLESS, FinishedAnswers, Lasting
-from storage.catalogue import Catalogue, access, domains, leases, packages
-from storage.catalogue.engines.sqlite import SqliteCatalogue
+from storage import Storage, open_storage
+from storage.catalogue import (
+    Catalogue,
+    Query,
+    Transaction,
+    access,
+    domains,
+    leases,
+    of_names,
+    packages,
+)
 from storage.catalogue.packages import Generation
 from storage.errors import StorageUnavailable
 from storage.records import Domain, DomainId, Instant, PackageFormat, PackageRef, RepositoryId
+from storage.settings import StorageSettings
 
 DOMAIN, TEAM = DomainId("d"), RepositoryId("r")
 ACME = Domain(
@@ -23,6 +40,7 @@ ACME = Domain(
 )
 KIT = PackageRef(format=PackageFormat.PYPI, name="kit")
 OTHER = PackageRef(format=PackageFormat.PYPI, name="other")
+MANY = [PackageRef(format=PackageFormat.NPM, name=f"name-{n:03}") for n in range(200)]
 KEY = (b"/d/acme/pypi/team/simple/kit/", None, None, None)
 
 
@@ -44,7 +62,9 @@ class Rig:
         headers = {"ETag": '"x"', SOURCE: "stored"}
         answer = Lasting(b"page", headers=headers, until=until, seen=seen if rests else None)
         answer.access = await self.catalogue.read(access.generation)
-        stamp = None if busy else self.catalogue.stamp()
+        stamp = self.catalogue.stamp()
+        if busy:
+            await of_other_names(self.catalogue)
         self.answers.keep(KEY, answer, stamp=stamp, label="pypi", source="stored")
 
     def holds(self) -> bool:
@@ -52,19 +72,54 @@ class Rig:
 
 
 @pytest_asyncio.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    catalogue = SqliteCatalogue(tmp_path / "catalogue.sqlite3")
-    await catalogue.write(
-        domains.insert, id=DOMAIN, name="acme", owner="1", encryption_key="", now=Instant(1)
-    )
-    await catalogue.write(packages.raise_generation, DOMAIN, KIT)
-    yield Rig(catalogue)
-    await catalogue.close()
+async def rig(settings: StorageSettings) -> AsyncIterator[Rig]:
+    async with opened(settings) as storage:
+        await storage.catalogue.write(
+            domains.insert, id=DOMAIN, name="acme", owner="1", encryption_key="", now=Instant(1)
+        )
+        await storage.catalogue.write(packages.raise_generation, DOMAIN, KIT)
+        yield Rig(storage.catalogue)
+
+
+@asynccontextmanager
+async def opened(settings: StorageSettings) -> AsyncIterator[Storage]:
+    storage = await open_storage(settings)
+    yield storage
+    await storage.close()
+
+
+@pytest_asyncio.fixture
+async def sqlite_rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with opened(StorageSettings(path=tmp_path / "data")) as storage:
+        await storage.catalogue.write(
+            domains.insert, id=DOMAIN, name="acme", owner="1", encryption_key="", now=Instant(1)
+        )
+        yield Rig(storage.catalogue)
+
+
+@of_names
+async def change_names(tx: Transaction, refs: list[PackageRef]) -> None:
+    for ref in refs:
+        await packages.raise_generation(tx, DOMAIN, ref)
+
+
+@of_names
+async def change_more_than_it_says(tx: Transaction) -> None:
+    await packages.raise_generation(tx, DOMAIN, OTHER)
+    await domains.raise_generation(tx, DOMAIN)
 
 
 async def of_other_names(catalogue: Catalogue) -> None:
-    await catalogue.write(packages.raise_generation, DOMAIN, OTHER)
+    await catalogue.write(change_names, [OTHER])
     await catalogue.note(leases.put, "work", owner="me", until=Instant(1), note="")
+
+
+async def told(catalogue: Catalogue, before: int) -> None:
+    """Waits until a process has learnt of another one's commit."""
+    end = time.monotonic() + 5
+    while catalogue.stamp() == before:
+        assert time.monotonic() < end, "nobody told"
+        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("busy", [False, True])
@@ -78,7 +133,13 @@ async def test_commits_that_do_not_concern_it_leave_it(rig: Rig, busy: bool) -> 
 
 async def test_one_of_its_name_its_domain_or_of_rights_ends_it(rig: Rig) -> None:
     async def of_the_name() -> None:
+        await rig.catalogue.write(change_names, [OTHER, KIT])
+
+    async def of_who_knows() -> None:
         await rig.catalogue.write(packages.raise_generation, DOMAIN, KIT)
+
+    async def of_more_than_it_says() -> None:
+        await rig.catalogue.write(change_more_than_it_says)
 
     async def of_the_domain() -> None:
         await rig.catalogue.write(domains.raise_generation, DOMAIN)
@@ -92,7 +153,15 @@ async def test_one_of_its_name_its_domain_or_of_rights_ends_it(rig: Rig) -> None
     async def of_its_being() -> None:
         await rig.catalogue.write(domains.delete, ACME)
 
-    for change in (of_the_name, of_the_domain, of_rights, of_a_token, of_its_being):
+    for change in (
+        of_the_name,
+        of_who_knows,
+        of_more_than_it_says,
+        of_the_domain,
+        of_rights,
+        of_a_token,
+        of_its_being,
+    ):
         await rig.keep()
         assert rig.holds()
         await change()
@@ -100,7 +169,51 @@ async def test_one_of_its_name_its_domain_or_of_rights_ends_it(rig: Rig) -> None
         assert not rig.holds(), change.__name__
 
 
-async def test_a_retention_that_changed_nothing_leaves_it(rig: Rig) -> None:
+async def test_commits_of_other_processes_end_what_they_concern(
+    rig: Rig, settings: StorageSettings
+) -> None:
+    async def commit(change: Query[..., object], *values: object) -> None:
+        stamp = rig.catalogue.stamp()
+        await other.catalogue.write(change, *values)
+        await told(rig.catalogue, stamp)
+
+    async with opened(settings) as other:
+        await rig.keep()
+        await commit(change_names, [OTHER])
+        assert rig.holds()
+        await commit(change_names, [OTHER, KIT])
+        assert not rig.holds()
+        await rig.keep()
+        await commit(change_more_than_it_says)
+        assert not rig.holds()
+
+
+async def test_a_notice_that_says_less_ends_everything(rig: Rig, settings: StorageSettings) -> None:
+    if settings.catalogue is None:  # what SQLite is asked for needs no notices
+        await rig.keep()
+        await rig.catalogue.write(change_names, MANY)
+        assert rig.holds()
+        return
+    await rig.keep()
+    await rig.catalogue.write(change_names, MANY[:9])
+    assert rig.holds()
+    async with opened(settings) as other:
+        stamp = rig.catalogue.stamp()
+        await other.catalogue.write(change_names, MANY)  # more than a notice takes
+        await told(rig.catalogue, stamp)
+    assert not rig.holds()
+    connection = await asyncpg.connect(settings.catalogue)
+    for notice in ("older", "newer {}", "newer [[1]]", 'newer [["d", {"name": "kit"}]]'):
+        await rig.keep()
+        stamp = rig.catalogue.stamp()
+        await connection.execute("SELECT pg_notify('entrepot', $1)", notice)
+        await told(rig.catalogue, stamp)
+        assert not rig.holds(), notice
+    await connection.close()
+
+
+async def test_a_retention_that_changed_nothing_leaves_it(sqlite_rig: Rig) -> None:
+    rig = sqlite_rig
     await rig.keep()
     before = await rig.catalogue.read(packages.generation, DOMAIN, KIT)
     raised = await rig.catalogue.write(packages.raise_generation, DOMAIN, KIT)
@@ -134,8 +247,10 @@ async def test_time_ends_it_and_a_clock_that_went_back(rig: Rig) -> None:
 
 
 async def test_it_ends_where_nothing_can_be_asked_at_once(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
+    sqlite_rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    rig = sqlite_rig
+
     def broken(*_: object) -> None:
         raise StorageUnavailable("the disk")
 
@@ -143,7 +258,7 @@ async def test_it_ends_where_nothing_can_be_asked_at_once(
     await of_other_names(rig.catalogue)
     monkeypatch.setattr(rig.catalogue, "glance", broken)
     assert not rig.holds()
-    monkeypatch.setattr(rig.catalogue, "glance", lambda *_: None)  # as PostgreSQL's
+    monkeypatch.setattr(rig.catalogue, "glance", lambda *_: None)
     await rig.keep()
     assert rig.holds()
     await of_other_names(rig.catalogue)

@@ -10,12 +10,14 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final
 
 import asyncpg
 
+from storage.catalogue import Name
+from storage.catalogue.engines.concerns import names_of
 from storage.catalogue.engines.faults import UNREACHABLE, sentence
 
 log = logging.getLogger("entrepot.catalogue")
@@ -40,7 +42,7 @@ class Ear:
         url: str,
         *,
         own: str,
-        changed: Callable[[], None],
+        changed: Callable[[Iterable[Name] | None], None],
         lost: Callable[[], None],
         send: Send,
     ) -> None:
@@ -107,7 +109,7 @@ class Ear:
         connection.add_termination_listener(lambda _: lost.set())
         if connection.is_closed():
             return
-        self._changed()  # whatever was committed meanwhile
+        self._changed(None)  # whatever was committed meanwhile
         self.listening, self.heard_at = True, time.monotonic()
         heard.set()
         while not lost.is_set():
@@ -120,11 +122,12 @@ class Ear:
                 self.heard_at = asked_at
         log.warning("catalogue.deaf", extra={"reason": "the connection was closed"})
 
-    def _hear(self, _connection: object, _pid: int, _channel: str, sender: object) -> None:
-        if sender == self._echo:
+    def _hear(self, _connection: object, _pid: int, _channel: str, notice: object) -> None:
+        sender, _, told = str(notice).partition(" ")
+        if notice == self._echo:
             self._echoed.set()
-        elif sender != self._own and not str(sender).endswith(ECHO):
-            self._changed()
+        elif sender != self._own and not str(notice).endswith(ECHO):
+            self._changed(names_of(told))
 
 
 WITHOUT_SESSION: Final = (

@@ -16,14 +16,15 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
 import asyncpg
 
-from storage.catalogue import Query
+from storage.catalogue import Name, Query, is_of_names
+from storage.catalogue.engines.concerns import Concerns, notice_of
 from storage.catalogue.engines.faults import (
     ANSWERS,
     BROKEN,
@@ -88,6 +89,7 @@ class PostgresCatalogue:
         self._durable = durable
         self._id = uuid.uuid4().hex  # tells our own notices from those of others
         self._stamp = 0
+        self._concerns = Concerns()
         self._closed = False
         self._outage = Outage()
         self._ear: Ear | None = None
@@ -167,8 +169,12 @@ class PostgresCatalogue:
     def stamp(self) -> int:
         """Changes with every commit here, and milliseconds later with those of other processes."""
         if not self._believes():
-            self._stamp += 1
+            self._changed(None)
         return self._stamp
+
+    def untouched(self, since: int, name: Name) -> bool:
+        """As far as notices tell: this process' own commits at once, those of others milliseconds later."""
+        return self._believes() and self._concerns.untouched(since, name)
 
     def _believes(self) -> bool:
         ear = self._ear
@@ -176,8 +182,10 @@ class PostgresCatalogue:
             return False
         return ear.listening or time.monotonic() - ear.heard_at < self._settings.believe_s
 
-    def _changed(self) -> None:
+    def _changed(self, names: Iterable[Name] | None) -> None:
+        """Something was committed: of these names alone, or with None of anything."""
         self._stamp += 1
+        self._concerns.add(self._stamp, names)
 
     async def snapshot(self, target: Path) -> None:
         """Refuses: PostgreSQL's own tools do it better."""
@@ -256,17 +264,19 @@ class PostgresCatalogue:
         self, begin: str, query: Query[..., R], values: tuple[object, ...], named: dict[str, object]
     ) -> R:
         mark: Any = None
+        names: frozenset[Name] | None = None
         try:
             async with self._session(begin) as connection:
                 tx = PostgresTransaction(connection, self.documents, WRITE_S)
                 result = await run_in(tx, query, values, named)
-                mark = await connection.fetchrow(MARK, CHANNEL, self._id)
+                names = tx.names if is_of_names(query) else None
+                mark = await connection.fetchrow(MARK, CHANNEL, notice_of(self._id, names))
         except UNREACHABLE:
             if mark is None or mark["transaction"] is None or not await self._committed(mark):
                 raise
         finally:
             if mark is not None:  # whatever became of it
-                self._changed()
+                self._changed(names)
         return result
 
     async def _committed(self, mark: Any) -> bool:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Coroutine
 from typing import Any, TypeVar, cast
 
-from storage.catalogue import Value
+from storage.catalogue import Name, Value
 from storage.catalogue.rows import as_kind, positional
 from storage.errors import READ_ONLY, StoreReadOnly, Vanished
 from storage.sealing import Documents
@@ -44,6 +44,9 @@ class SqliteTransaction:
         """Executes one change for each row of values."""
         text, order = positional(sql)
         self._connection.executemany(text, [[row[n] for n in order] for row in rows])
+
+    def concerns(self, name: Name | None) -> None:
+        """Nothing: the generations themselves are looked at."""
 
     def _execute(self, sql: str, values: tuple[Value, ...]) -> sqlite3.Cursor:
         text, order = positional(sql)

@@ -6,7 +6,7 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any, ParamSpec, TypeVar, cast
 
-from storage.catalogue import Query, Value
+from storage.catalogue import Name, Query, Value
 from storage.catalogue.rows import as_kind
 from storage.sealing import Documents
 
@@ -23,6 +23,9 @@ class PostgresTransaction:
         self.documents = documents
         self._command_s = command_s  # for each statement
         self.busy = False
+        self.names: frozenset[Name] | None = (
+            frozenset()
+        )  # whose generations were raised; None: and others
 
     async def one(self, kind: type[T], sql: str, *values: Value) -> T | None:
         """The first row."""
@@ -44,6 +47,13 @@ class PostgresTransaction:
     async def run_many(self, sql: str, rows: list[tuple[Value, ...]]) -> None:
         """Executes one change for each row of values."""
         await self._wait(self._connection.executemany(sql, rows, timeout=self._command_s))
+
+    def concerns(self, name: Name | None) -> None:
+        """Kept for the notice of the commit."""
+        if name is None or self.names is None:
+            self.names = None
+        else:
+            self.names |= {name}
 
     async def _wait(self, answer: Coroutine[Any, Any, Any]) -> Any:
         self.busy = True
