@@ -64,7 +64,7 @@ def scope_policy(scope: str) -> Policy:
 
 
 class Principals:
-    """What is known of callers; a changed catalogue costs one look at a generation."""
+    """What is known of callers; a changed catalogue costs one look at a generation at most."""
 
     def __init__(self, catalogue: Catalogue, configured: Iterable[Configured]) -> None:
         self._catalogue = catalogue
@@ -82,7 +82,7 @@ class Principals:
     async def generation(self) -> int:
         """Equal generations: nobody's rights have changed by a key, an identity policy or a revocation."""
         stamp = self._catalogue.stamp()
-        if stamp != self._seen[0]:
+        if stamp != self._seen[0] and not self._catalogue.untouched(self._seen[0], None):
             generation = await self._catalogue.read(access.generation)
             if generation != self._seen[1]:
                 self._keys.clear()

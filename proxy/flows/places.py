@@ -70,7 +70,7 @@ def nowhere(domain: str, repository: str, around: Surroundings | None, *, owner:
 
 
 class Places:
-    """Finds places; a changed catalogue costs one look at the domain's generation, not a rebuild."""
+    """Finds places; a changed catalogue costs one look at the domain's generation at most, not a rebuild."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
@@ -96,7 +96,7 @@ class Places:
         """
         stamp = self._catalogue.stamp()
         held = self._held.get(domain)
-        if held is not None and held[0] == stamp:
+        if held is not None and (held[0] == stamp or self._catalogue.untouched(held[0], None)):
             return held[1]
         row = await self._catalogue.read(domains.find, domain)
         if row is None:

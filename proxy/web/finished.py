@@ -107,9 +107,7 @@ class FinishedAnswers:
         found.stamp = stamp
         return found
 
-    def keep(
-        self, key: Key, response: Lasting, *, stamp: int, label: str, source: str
-    ) -> None:
+    def keep(self, key: Key, response: Lasting, *, stamp: int, label: str, source: str) -> None:
         """Keeps an answer that was given in one piece and that anybody who sends this key may have.
 
         `stamp` is from before it was made. What was committed meanwhile may have changed it, too: then only

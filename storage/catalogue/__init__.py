@@ -124,10 +124,11 @@ class Catalogue(Protocol):
         """A number that differs from an earlier one if anybody has committed in between. A few µs."""
         ...
 
-    def untouched(self, since: int, name: Name) -> bool:
-        """Whether it is known without asking that no commit after a stamp raised a generation of this name.
+    def untouched(self, since: int, name: Name | None) -> bool:
+        """Whether it is known without asking that no commit after a stamp raised any of these generations.
 
-        Its own, its domain's or that of rights. False (always with SQLite): `glance` or `read` tells.
+        The name's, its domain's and that of rights; with None those of all domains and that of rights.
+        False (always with SQLite): `glance` or `read` tells.
         """
         ...
 

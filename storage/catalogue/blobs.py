@@ -152,6 +152,7 @@ async def strays(tx: Transaction, domain: DomainId, found: list[Blob]) -> list[B
     return [blob for blob in found if await touched_at(tx, domain, blob.sha256) is None]
 
 
+@of_names
 async def condemn_strays(
     tx: Transaction, domain: DomainId, found: list[Blob], *, now: Instant
 ) -> None:
@@ -208,6 +209,7 @@ async def condemned(tx: Transaction, domain: DomainId, *, after: str, limit: int
     return [row.blob() for row in rows]
 
 
+@of_names
 async def forget_deleted(
     tx: Transaction, domain: DomainId, sha256: Sha256, *, deleted_at: Instant
 ) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from storage.catalogue import Transaction
+from storage.catalogue import Transaction, of_names
 from storage.catalogue.blobs import BACKUP, BACKUP_END
 from storage.records import DomainId, Instant, Record
 
@@ -89,6 +89,7 @@ async def look(
     return Page(last=last or "", found=found)
 
 
+@of_names
 async def forget(
     tx: Transaction, rows: Rows, domain: DomainId, since: Instant, found: list[str]
 ) -> None:
@@ -102,6 +103,7 @@ async def forget(
         )
 
 
+@of_names
 async def condemn(
     tx: Transaction, domain: DomainId, since: Instant, found: list[str], *, now: Instant
 ) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from storage import Storage
-from storage.catalogue import Transaction, blobs, domains, leases, unreferenced
+from storage.catalogue import Transaction, blobs, domains, leases, of_names, unreferenced
 from storage.catalogue.unreferenced import Rows
 from storage.records import Blob, DomainId, Instant, Sha256
 
@@ -198,5 +198,6 @@ async def _strays(storage: Storage, domain: DomainId, since: Instant) -> AsyncIt
         yield await storage.catalogue.scan(blobs.strays, domain, page)
 
 
+@of_names
 async def _forget_leases(tx: Transaction, before: Instant) -> None:
     await tx.run("DELETE FROM lease WHERE until < $1", before)

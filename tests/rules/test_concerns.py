@@ -21,7 +21,7 @@ def test_a_name_that_was_changed_since_is_never_untouched(limit: int) -> None:
     for _ in range(50):
         concerns = Concerns(limit)
         changed_at = dict.fromkeys(NAMES, 0)
-        known = 0
+        known = everything_at = 0
         for stamp in range(1, 60):
             names = None if dice.random() < 0.05 else dice.sample(NAMES, dice.randrange(3))
             concerns.add(stamp, names)
@@ -32,6 +32,12 @@ def test_a_name_that_was_changed_since_is_never_untouched(limit: int) -> None:
                 assert changed_at[name] <= since
                 known += 1
             assert concerns.untouched(stamp, name)
+            if names is None:
+                everything_at = stamp
+            known_by_all = dice.randrange(stamp + 1)
+            if concerns.untouched(known_by_all, None):
+                assert everything_at <= known_by_all
+            assert concerns.untouched(stamp, None)
         assert known
 
 

@@ -36,9 +36,11 @@ class Concerns:
             oldest = next(iter(self._changed_at))
             self._all_changed_at = self._changed_at.pop(oldest)
 
-    def untouched(self, since: int, name: Name) -> bool:
-        """Whether no commit after a stamp has changed a name or what all names rest on."""
-        return self._all_changed_at <= since and self._changed_at.get(name, 0) <= since
+    def untouched(self, since: int, name: Name | None) -> bool:
+        """Whether no commit after a stamp has changed a name or what all names rest on; None: or that alone."""
+        if self._all_changed_at > since:
+            return False
+        return name is None or self._changed_at.get(name, 0) <= since
 
 
 def notice_of(sender: str, names: frozenset[Name] | None) -> str:

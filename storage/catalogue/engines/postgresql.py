@@ -172,7 +172,7 @@ class PostgresCatalogue:
             self._changed(None)
         return self._stamp
 
-    def untouched(self, since: int, name: Name) -> bool:
+    def untouched(self, since: int, name: Name | None) -> bool:
         """As far as notices tell: this process' own commits at once, those of others milliseconds later."""
         return self._believes() and self._concerns.untouched(since, name)
 

@@ -128,7 +128,7 @@ class SqliteCatalogue:
         self._unchanged, self._look_at = number, now_s + LOOK_S
         return self._stamp
 
-    def untouched(self, since: int, name: Name) -> bool:
+    def untouched(self, since: int, name: Name | None) -> bool:
         """Never known without asking, which takes microseconds here."""
         del since, name
         return False
