@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from storage.catalogue import Transaction, Value
 from storage.records import (
@@ -94,6 +94,36 @@ class PackageFilter(Record, frozen=True, kw_only=True):
     upstream: Restriction | None = None
 
 
+class _Stretch(NamedTuple):
+    """A part of the index, in its order; None: of any format, with and without a namespace."""
+
+    format: str | None
+    namespaced: bool | None
+
+    def ends_before(self, key: PackageKey) -> bool:
+        """Whether all of it comes before a key."""
+        format, namespace, _ = key
+        if self.format is None or self.format > format:
+            return False
+        return self.format < format or (self.namespaced is False and namespace != "")
+
+
+def _stretches(wanted: PackageFilter) -> list[_Stretch]:
+    """Those in which a prefix is a range, as far as there are any."""
+    by_namespace, by_name = wanted.namespace_prefix is not None, wanted.name_prefix is not None
+    if wanted.format is None and not by_namespace and not by_name:
+        return [_Stretch(None, None)]
+    found = []
+    for format in sorted(PackageFormat) if wanted.format is None else [wanted.format]:
+        if format == PackageFormat.PYPI:  # which has no namespaces
+            found.append(_Stretch(format, namespaced=False))
+        elif by_name and not by_namespace:
+            found += [_Stretch(format, namespaced=False), _Stretch(format, namespaced=True)]
+        else:
+            found.append(_Stretch(format, namespaced=None))
+    return found
+
+
 async def packages(
     tx: Transaction,
     repository: RepositoryId,
@@ -103,17 +133,46 @@ async def packages(
     limit: int,
 ) -> list[Package]:
     """Packages of a repository, those without versions too, in the order of their keys."""
+    found: list[Package] = []
+    for stretch in _stretches(wanted):
+        if after is not None and stretch.ends_before(after):
+            continue
+        where = _of_stretch(repository, stretch, after)
+        _narrow(where, wanted)
+        rows = await tx.all(
+            _PackageRow,
+            f"""
+            SELECT id, format, namespace, name, publish_control, upstream_control
+            FROM package
+            WHERE {where}
+            ORDER BY format, namespace, name
+            LIMIT {int(limit - len(found))}""",  # noqa: S608 - placeholders and a number
+            *where.values,
+        )
+        found += [_package(row, repository) for row in rows]
+        if len(found) == limit:
+            break
+    return found
+
+
+def _of_stretch(repository: RepositoryId, stretch: _Stretch, after: PackageKey | None) -> _Where:
     where = _Where()
     where.add("repository_id = {}", repository)
     fixed = set()
-    if wanted.format is not None:
-        where.add("format = {}", wanted.format)
+    if stretch.format is not None:
+        where.add("format = {}", stretch.format)
         fixed.add("format")
-    if (
-        wanted.format == PackageFormat.PYPI
-    ):  # which has no namespaces: a prefix is a range of the index then
+    if stretch.namespaced is False:
         where.add("namespace = {}", "")
         fixed.add("namespace")
+    elif stretch.namespaced:
+        where.add("namespace > {}", "")
+    if after is not None and stretch.format in {None, after[0]}:
+        where.behind(KEY, after, fixed=fixed)
+    return where
+
+
+def _narrow(where: _Where, wanted: PackageFilter) -> None:
     if wanted.namespace_prefix is not None:
         prefix = wanted.namespace_prefix
         where.add("namespace >= {} AND namespace < {}", prefix, prefix + LAST)
@@ -123,19 +182,6 @@ async def packages(
         where.add("publish_control = {}", wanted.publish)
     if wanted.upstream is not None:
         where.add("upstream_control = {}", wanted.upstream)
-    if after is not None:
-        where.behind(KEY, after, fixed=fixed)
-    rows = await tx.all(
-        _PackageRow,
-        f"""
-        SELECT id, format, namespace, name, publish_control, upstream_control
-        FROM package
-        WHERE {where}
-        ORDER BY format, namespace, name
-        LIMIT {int(limit)}""",  # noqa: S608 - placeholders and a number
-        *where.values,
-    )
-    return [_package(row, repository) for row in rows]
 
 
 def _package(row: _PackageRow, repository: RepositoryId) -> Package:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from itertools import product
 from typing import Any
 
 import pytest
@@ -165,6 +167,51 @@ async def test_access_changes_raise_its_generation(storage: Storage) -> None:
     await changed(access.revoke, "t2", expires_at=Instant(99), now=Instant(50))
     assert not await read(access.is_revoked, "t1")  # it has expired anyway
     assert seen == sorted(set(seen))
+
+
+async def test_pages_of_packages_are_all_that_a_filter_lets_through_in_their_order(
+    storage: Storage, team: Repository
+) -> None:
+    dice = random.Random(7)
+    known = {
+        ("pypi", "", "".join(dice.choices("abc-", k=dice.randrange(1, 4)))) for _ in range(30)
+    } | {
+        (
+            dice.choice(("npm", "generic")),
+            dice.choice(("", "", "a", "ab", "b")),
+            "".join(dice.choices("abB", k=dice.randrange(1, 4))),
+        )
+        for _ in range(60)
+    }
+
+    async def fill(tx: Transaction) -> None:
+        for format, namespace, name in known:
+            one = PackageRef(format=PackageFormat(format), namespace=namespace, name=name)
+            await packages.ensure(tx, team.id, one, controls=OPEN, now=Instant(1))
+
+    await storage.catalogue.write(fill)
+    filters = product(
+        (None, "pypi", "npm", "generic"), (None, "", "a", "b"), (None, "", "a", "bB", "x")
+    )
+    for format, namespace, name in filters:
+        wanted = PackageFilter(format=format, namespace_prefix=namespace, name_prefix=name)
+        expected = [
+            key
+            for key in sorted(known)
+            if key[0] == (format or key[0])
+            and key[1].startswith(namespace or "")
+            and key[2].startswith(name or "")
+        ]
+        found: list[tuple[str, str, str]] = []
+        page: list[Any] = [None] * 7
+        while len(page) == 7:
+            after = found[-1] if found else None
+            page = await storage.catalogue.scan(
+                listings.packages, team.id, wanted, after=after, limit=7
+            )
+            found += [(one.ref.format, one.ref.namespace, one.ref.name) for one in page]
+            assert len(found) <= len(expected), wanted
+        assert found == expected, wanted
 
 
 async def test_pages_of_packages_go_by_key(storage: Storage, team: Repository) -> None:
