@@ -24,7 +24,7 @@ ANONYMOUS: Final = "anonymous"
 NEEDED: Final = (
     "an authorization token is needed: as the password of the user aws, or as a Bearer token"
 )
-MAX_VERDICTS: Final = 50_000
+MAX_VERDICTS: Final = 10_000  # some 400 bytes each
 SERVICE_PREFIX: Final = "codeartifact:"
 SECOND: Final = 1_000_000  # µs
 
