@@ -34,7 +34,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+FULL_S = 3_600  # what a test may take in its long form
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items if config.getoption("--full") else []:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(FULL_S))
     for item in items if config.getoption("--fleet") else []:
         if item.get_closest_marker("embedded"):
             item.add_marker(pytest.mark.skip(reason="looks into files that a fleet does not have"))
