@@ -20,15 +20,18 @@ _FOUND_OUT: Final[set[type[Any]]] = set()  # as many as the program has
 
 
 def json_decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
-    """Decodes JSON as this type; to be made once, for a constant of a module."""
+    """Decodes JSON as this type; best made once, for a constant of a module."""
     with _FINDING_OUT:
         return msgspec.json.Decoder(kind)
 
 
 def msgpack_decoder(kind: type[T]) -> msgspec.msgpack.Decoder[T]:
-    """Decodes MessagePack as this type; to be made once, for a constant of a module."""
+    """Decodes MessagePack as this type; best made once, for a constant of a module."""
     with _FINDING_OUT:
         return msgspec.msgpack.Decoder(kind)
+
+
+MEMBERS: Final = json_decoder(dict[str, msgspec.Raw])  # of a JSON object, as they came
 
 
 def from_row(row: Mapping[str, object], kind: type[T]) -> T:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 
 from proxy.errors import Conflict, NotFound
@@ -12,10 +10,8 @@ from proxy.flows.places import Place
 from storage.catalogue import Transaction, of_names, packages, pointers, revisions, short
 from storage.catalogue.events import Change
 from storage.catalogue.pointers import Move
-from storage.decoding import json_decoder
+from storage.decoding import MEMBERS
 from storage.records import OriginType, PackageRef
-
-_MEMBERS: Final = json_decoder(dict[str, msgspec.Raw])
 
 
 async def yank(
@@ -67,7 +63,7 @@ async def _yank(
 
 
 def _marked(facts: bytes, *, mark: bool | str) -> bytes:
-    members = _MEMBERS.decode(facts)
+    members = MEMBERS.decode(facts)
     members.pop("yanked", None)
     if mark is not False:
         members["yanked"] = msgspec.Raw(msgspec.json.encode(mark))

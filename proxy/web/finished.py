@@ -4,7 +4,8 @@ The data plane leaves an answer here under everything that it depended on in the
 the client accepts, who it is. It holds while the catalogue's stamp is the one at which it was made, and until
 its index or its token ends by time. After a commit of any process (a policy, a revoked token, a new version)
 three generations say whether it changed anything that the answer rests on: SQLite is asked for them, notices
-of PostgreSQL tell what was changed. Where it cannot be known at once, the answer ends. Whatever is not found here takes the ordinary way, which is the one that decides.
+of PostgreSQL tell what was changed. Where it cannot be known at once, the answer ends. Whatever is not found
+here takes the ordinary way, which is the one that decides.
 """
 
 from __future__ import annotations

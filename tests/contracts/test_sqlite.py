@@ -49,9 +49,7 @@ async def test_a_writer_that_died_while_it_committed_hides_no_later_change(
     assert one.stamp() == after
 
 
-async def test_opening_a_file_again_leaves_the_locks_of_this_process(
-    tmp_path: Path,
-) -> None:
+async def test_opening_a_file_again_leaves_the_locks_of_this_process(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.sqlite3"
     first = SqliteCatalogue(path)
     await first.write(make_domain)

@@ -48,9 +48,7 @@ def test_what_is_within_the_bound_stands() -> None:
     assert concerns.untouched(0, NAMES[7])
     assert not concerns.untouched(0, NAMES[0])
     assert concerns.untouched(1, NAMES[0])
-    concerns.add(
-        3, NAMES[2:3]
-    )  # the first change is forgotten: nothing from before it is known to stand
+    concerns.add(3, NAMES[2:3])  # The first change is forgotten: nothing older is known to stand.
     assert not concerns.untouched(0, NAMES[7])
     assert concerns.untouched(1, NAMES[7])
 

@@ -21,9 +21,9 @@ from proxy.flows.depot import Depot
 from proxy.flows.look import walk_of
 from proxy.format import Connection, UpstreamAnswer, UpstreamRequest
 from proxy.formats.npm import names
-from proxy.formats.npm.facts import MEMBERS
 from proxy.web.edge import Call
 from storage.catalogue import remembered
+from storage.decoding import MEMBERS
 
 log = logging.getLogger("entrepot.audit")
 

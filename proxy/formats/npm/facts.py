@@ -8,7 +8,6 @@ import msgspec
 
 from storage.decoding import json_decoder
 
-MEMBERS: Final = json_decoder(dict[str, msgspec.Raw])  # an object, its values as they came
 TEXT: Final = json_decoder(str)
 
 

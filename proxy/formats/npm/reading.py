@@ -15,11 +15,11 @@ import msgspec
 
 from proxy.errors import Invalid
 from proxy.format import UpstreamAnswer, UpstreamIndex
-from proxy.formats.npm.facts import MEMBERS, DistFacts, PackageFacts
+from proxy.formats.npm.facts import DistFacts, PackageFacts
 from proxy.formats.npm.names import TARBALL, full_name
 from proxy.rules.addresses import absolute
 from proxy.rules.instants import parse_instant
-from storage.decoding import json_decoder
+from storage.decoding import MEMBERS, json_decoder
 from storage.records import Asset, Content, PackageRef
 
 JSON_TYPES: Final = frozenset({"application/json", "application/vnd.npm.install-v1+json"})

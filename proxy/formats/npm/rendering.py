@@ -15,9 +15,9 @@ from msgspec import UNSET, Raw, UnsetType
 
 from proxy.format import Offered, OfferedIndex, Rendered
 from proxy.formats.npm import names
-from proxy.formats.npm.facts import MEMBERS, PackageFacts, read_dist_facts, read_package_facts
+from proxy.formats.npm.facts import PackageFacts, read_dist_facts, read_package_facts
 from proxy.rules.instants import milliseconds_utc, next_second, parse_instant
-from storage.decoding import json_decoder
+from storage.decoding import MEMBERS, json_decoder
 from storage.records import Instant, PackageRef
 
 LATEST: Final = "latest"

@@ -52,7 +52,7 @@ LOGIN: Final = (
 PING: Final = ("-", "ping")
 NOTICE: Final = 200  # characters of a sentence in a header
 KEYS: Final = "-/npm/v1/keys"
-_KEYS: Final = json_decoder(dict[str, list[msgspec.Raw]])
+_SIGNING_KEYS: Final = json_decoder(dict[str, list[msgspec.Raw]])
 ATTESTATIONS: Final = "attestations"
 CHALLENGE: Final = 'Bearer realm="entrepot", Basic realm="entrepot"'
 
@@ -276,7 +276,7 @@ async def _keys(depot: Depot, call: Call) -> Response:
     if not isinstance(answer, UpstreamAnswer):
         raise NotFound(f"{via.name} does not sign packages")
     try:
-        _KEYS.decode(answer.body)
+        _SIGNING_KEYS.decode(answer.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise UpstreamCorrupt(via.name, f"its keys are not readable: {problem}") from problem
     return Response(answer.body, media_type=FULL)

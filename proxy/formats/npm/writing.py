@@ -17,7 +17,7 @@ from proxy.flows.hosting import Hosting, check, host
 from proxy.flows.places import Place
 from proxy.formats.npm import publishing, tarball
 from proxy.formats.npm.document import Document, decoded, raw_text, read_document
-from proxy.formats.npm.facts import MEMBERS, TEXT
+from proxy.formats.npm.facts import TEXT
 from proxy.formats.npm.names import TARBALL, full_name
 from proxy.formats.npm.publishing import Publication
 from proxy.web.bodies import drain, spooled
@@ -26,6 +26,7 @@ from storage.blobs.small import SmallBlob, small_blob
 from storage.catalogue import Transaction, packages, pointers, revisions, versions
 from storage.catalogue.events import Change, record
 from storage.catalogue.pointers import Move, Pointer
+from storage.decoding import MEMBERS
 from storage.errors import StorageError
 from storage.records import Asset, Blob, Content, Package, PackageRef
 

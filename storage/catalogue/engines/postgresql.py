@@ -2,9 +2,10 @@
 
 A write is one SERIALIZABLE transaction, run again when it lost against another one or when its connection
 broke before the commit. Where it broke in the commit, PostgreSQL is asked what became of it; where that
-cannot be known, the caller is told so. Every commit notifies the other processes; a connection of its own
-listens and keeps the stamp. While it is down, every look at the stamp is a new number, so that nobody
-believes what is in memory (unless for `believe_s`).
+cannot be known, the caller is told so. Every commit notifies the other processes, and says which names it
+changed if it is known to have changed nothing else; a connection of its own listens and keeps the stamp.
+While it is down, every look at the stamp is a new number, so that nobody believes what is in memory (unless
+for `believe_s`).
 
 Nothing outlives a transaction, neither a setting nor a lock nor, with `pooling = "transaction"`, a prepared
 statement: a pooler may hand each transaction to another session.
