@@ -29,9 +29,10 @@ from proxy.upstream.redirects import REDIRECTS, Sent, redirected
 log = logging.getLogger("entrepot.upstream")
 
 PIECE: Final = 256 << 10  # bytes
-GATHER_S: Final = (
-    0.004  # while little arrives, more is waited for: each piece costs whoever writes it a thread
-)
+FILE_PIECE: Final = 1 << 20  # bytes
+# While little of a large file arrives, more is waited for: each piece costs a thread that writes it, and each
+# client that follows a call of the kernel.
+GATHER_S: Final = 0.016
 MAX_HOPS: Final = 5
 RETRIED: Final = frozenset({429, 500, 502, 503, 504})
 USER_AGENT: Final = "entrepot/0.1"
@@ -73,7 +74,7 @@ class UpstreamFile:
         self.size = answer.content_length  # bytes; None if not announced
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The bytes, in pieces of at most 256 KiB.
+        """The bytes, in pieces of at most 1 MiB.
 
         Raises:
             UpstreamUnavailable: it stalls, or the connection breaks.
@@ -81,10 +82,10 @@ class UpstreamFile:
         """
         received = 0
         try:
-            async for piece in self._answer.content.iter_chunked(PIECE):
+            async for piece in self._answer.content.iter_chunked(FILE_PIECE):
                 received += len(piece)
                 yield piece
-                if PIECE <= received != self.size and len(piece) < PIECE // 2:
+                if len(piece) < FILE_PIECE // 2 and self._is_midway(received):
                     await asyncio.sleep(GATHER_S)
         except TimeoutError as problem:
             raise UpstreamUnavailable(self._via.name, "it stalled", timed_out=True) from problem
@@ -94,6 +95,10 @@ class UpstreamFile:
         if self.size is not None and received != self.size:
             reason = f"a file of {self.size} bytes ended after {received}"
             raise UpstreamCorrupt(self._via.name, reason)
+
+    def _is_midway(self, received: int) -> bool:
+        """Whether nobody waits for the very next bytes: the first and the last ones are passed on as they come."""
+        return received >= PIECE and (self.size is None or self.size - received > FILE_PIECE)
 
 
 class UpstreamClient:
