@@ -22,6 +22,7 @@ from proxy.api.call import Server
 from proxy.api.dispatch import PREFIX, ControlPlane
 from proxy.auth.principals import AccessKey, Configured, Principals
 from proxy.config import Config, from_environment, policy_of, storage_settings
+from proxy.flows.ahead import LookAhead
 from proxy.flows.background import Background
 from proxy.flows.declare import declare
 from proxy.flows.depot import Clock, Depot, system_clock
@@ -192,6 +193,7 @@ async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator
                 downloads=Downloads(background),
                 places=Places(storage.catalogue),
                 indexes=IndexCache(config.cache.pages_bytes * 3 // 8),
+                ahead=LookAhead(config.index.look_ahead),
                 pages=PageCache(config.cache.pages_bytes // 4),
                 stored=StoredAssets(
                     storage.catalogue, unaltered, config.cache.pages_bytes * 3 // 32

@@ -149,6 +149,9 @@ class Index(_Section, frozen=True, kw_only=True):
     stale_s: Age = 3600.0
     negative_s: Age = 60.0  # "no such package": one's own new package is the common case
     origin_guard: Literal["strict", "codeartifact"] = "strict"
+    look_ahead: Annotated[int, Meta(ge=0, le=64)] = (
+        8  # packuments asked for at once before npm asks; 0: none
+    )
 
 
 class Cache(_Section, frozen=True, kw_only=True):

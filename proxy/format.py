@@ -155,6 +155,10 @@ class Format(Protocol):
         """What a version says of itself; `document` is what `read_document` found in one of its assets."""
         ...
 
+    def needs(self, content: Content) -> list[PackageRef]:
+        """What is installed with a version, as far as its metadata says it; registries' packages alone."""
+        ...
+
     def read_document(self, asset: str, file: BinaryIO) -> bytes | None:
         """The document in an asset that describes its version, unless its metadata does; within limits."""
         ...

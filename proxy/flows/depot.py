@@ -21,6 +21,7 @@ from storage.keys import DomainKeys
 from storage.records import DomainId, Instant, PackageFormat, Sha256
 
 if TYPE_CHECKING:
+    from proxy.flows.ahead import LookAhead
     from proxy.flows.downloads import Downloads
     from proxy.flows.indexes import IndexCache
     from proxy.flows.pages import PageCache
@@ -60,6 +61,7 @@ class Depot:
     downloads: Downloads
     places: Places
     indexes: IndexCache
+    ahead: LookAhead
     pages: PageCache
     stored: StoredAssets
     unaltered: Unaltered

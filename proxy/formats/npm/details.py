@@ -5,12 +5,14 @@ from __future__ import annotations
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, BinaryIO, Final
 
 import msgspec
 
+from proxy.errors import Invalid
 from proxy.format import Dependency, Details, License
-from proxy.formats.npm.names import full_name
+from proxy.formats.npm.names import full_name, reference
 from storage.records import PackageRef
 
 KINDS: Final = {
@@ -19,6 +21,8 @@ KINDS: Final = {
     "peerDependencies": "peer",
     "optionalDependencies": "optional",
 }
+INSTALLED: Final = frozenset({"regular", "optional"})
+ELSEWHERE: Final = frozenset(":/")  # addresses, paths, other names; no range of versions has them
 MAX_README: Final = 4 << 20  # bytes
 MAX_ENTRIES: Final = 50_000
 READMES: Final = ("readme.md", "readme", "readme.markdown", "readme.txt")
@@ -38,6 +42,18 @@ def details(package: PackageRef, manifest: bytes) -> Details:
         dependencies=tuple(_dependencies(found)),
         readme=readme if isinstance(readme, str) and readme else None,
     )
+
+
+def needs(manifest: bytes) -> list[PackageRef]:
+    """The packages that npm installs with a version, but for those that come from elsewhere than a registry."""
+    raw = msgspec.json.decode(manifest)
+    found = []
+    for one in _dependencies(raw) if isinstance(raw, dict) else ():
+        if one.kind not in INSTALLED or not ELSEWHERE.isdisjoint(one.requirement):
+            continue
+        with suppress(Invalid):
+            found.append(reference(one.namespace or "", one.package))
+    return found
 
 
 def _text(value: Any) -> str | None:

@@ -49,6 +49,8 @@ LOGIN: Final = (
     "there is no login by password: aws codeartifact login --tool npm --domain D --repository R, or a "
     "token of entrepot token as _authToken, lets you in"
 )
+# Commands of npm that resolve a tree. Other clients ask for the abbreviated form then; npm 11.19 never does.
+INSTALLING: Final = frozenset({"install", "install-test", "update", "exec", "dedupe", "link"})
 PING: Final = ("-", "ping")
 NOTICE: Final = 200  # characters of a sentence in a header
 KEYS: Final = "-/npm/v1/keys"
@@ -161,6 +163,8 @@ async def _packument(depot: Depot, call: Call, ref: PackageRef) -> Response:
     if call.request.scope["query_string"] == b"write=true":
         return await _packument_to_write(depot, call, ref)
     shown = await page(depot, call.place, ref, form, _renderer(form, call.base))
+    if form == ABBREVIATED or call.request.headers.get("npm-command", "") in INSTALLING:
+        depot.ahead.follow(depot, call.place, ref)
     return answer_page(
         call.request, shown.page, stale=shown.stale, until=shown.until, seen=shown.seen
     )
