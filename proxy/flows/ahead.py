@@ -22,11 +22,19 @@ from proxy.flows.recent import Recent
 from storage.records import Instant, PackageRef, RepositoryId
 
 STEPS: Final = 3  # from what a client has asked for
+MAX_FOLLOWED: Final = 250  # names for one that a client asks for: a packument may name any number
 MAX_WAITING: Final = 1_000  # names; what is beyond is left to the client
 MAX_SEEN: Final = 10_000  # names
 NEWS_S: Final = 60  # an answer of the registry that is older was followed when it came
 LATEST: Final = "latest"  # the tag whose version an install most likely takes
 SECOND: Final = 1_000_000  # µs
+
+
+@dataclass(slots=True)
+class _Trail:
+    """All that follows from what a client has asked for once."""
+
+    left: int = MAX_FOLLOWED  # names
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,7 @@ class _Step:
     place: Place
     ref: PackageRef
     left: int  # steps that may follow this one
+    trail: _Trail
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +67,16 @@ class LookAhead:
     def follow(self, depot: Depot, place: Place, ref: PackageRef) -> None:
         """Goes ahead of a client that was just given this package's packument."""
         if self._at_once:
-            self._add(depot, _Step(place, ref, STEPS))
+            self._add(depot, _Step(place, ref, STEPS, _Trail()))
 
     def _add(self, depot: Depot, step: _Step) -> None:
         key, now = (step.place.repository.id, step.ref), depot.clock()
         seen = self._seen.get(key)
         if seen is not None and seen.left >= step.left and _is_recent(seen.at, now):
             return
-        if len(self._waiting) >= MAX_WAITING:
+        if step.trail.left < 0 or len(self._waiting) >= MAX_WAITING:
             return
+        step.trail.left -= 1
         self._seen.put(key, _Seen(step.left, now), 1)
         self._waiting.append(step)
         if self._working < self._at_once:
@@ -96,7 +106,7 @@ class LookAhead:
         for index in (await listed(depot, place, ref, view)).values():
             latest = index.versions.get(index.tags.get(LATEST, ""))
             for needed in format.needs(latest) if latest is not None else ():
-                self._add(depot, _Step(place, needed, step.left - 1))
+                self._add(depot, _Step(place, needed, step.left - 1, step.trail))
 
 
 def _is_news(view: View, now: Instant) -> bool:

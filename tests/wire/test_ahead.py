@@ -127,6 +127,21 @@ def test_the_registry_is_asked_for_a_bounded_number_at_once(
     assert 1 < most <= 8
 
 
+def test_one_packument_makes_the_registry_asked_for_a_bounded_number(
+    server: Entrepot, registry: Registry
+) -> None:
+    registry.packs("a", "1.0.0", dependencies={f"b-{n}": "^1" for n in range(300)})
+    for n in range(300):  # whichever are asked for, they would lead on
+        registry.packs(f"b-{n}", "1.0.0", dependencies={f"c-{n}": "^1"})
+    installs(server, "a")
+    end = time.monotonic() + 30
+    while registry.asked.total() < 1 + 250:
+        assert time.monotonic() < end, registry.asked.total()
+        time.sleep(0.02)
+    time.sleep(QUIET_S)
+    assert registry.asked.total() == 1 + 250
+
+
 def test_a_registry_that_fails_ahead_of_a_client_does_not_concern_it(
     server: Entrepot, registry: Registry
 ) -> None:
