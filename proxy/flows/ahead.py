@@ -16,6 +16,7 @@ from typing import Final
 from proxy.errors import Overloaded
 from proxy.flows.depot import Depot
 from proxy.flows.index import listed
+from proxy.flows.indexes import SECOND
 from proxy.flows.look import View, look
 from proxy.flows.places import Place
 from proxy.flows.recent import Recent
@@ -27,7 +28,6 @@ MAX_WAITING: Final = 1_000  # names; what is beyond is left to the client
 MAX_SEEN: Final = 10_000  # names
 NEWS_S: Final = 60  # an answer of the registry that is older was followed when it came
 LATEST: Final = "latest"  # the tag whose version an install most likely takes
-SECOND: Final = 1_000_000  # µs
 
 
 @dataclass(slots=True)

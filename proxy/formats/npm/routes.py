@@ -49,7 +49,7 @@ LOGIN: Final = (
     "there is no login by password: aws codeartifact login --tool npm --domain D --repository R, or a "
     "token of entrepot token as _authToken, lets you in"
 )
-# Commands of npm that resolve a tree. Other clients ask for the abbreviated form then; npm 11.19 never does.
+# Commands of npm that resolve a tree. npm 11.19 asks for the full form always; who asks for the other one installs.
 INSTALLING: Final = frozenset({"install", "install-test", "update", "exec", "dedupe", "link"})
 PING: Final = ("-", "ping")
 NOTICE: Final = 200  # characters of a sentence in a header
