@@ -21,11 +21,12 @@ from proxy import interpreter
 from proxy.api.call import Server
 from proxy.api.dispatch import PREFIX, ControlPlane
 from proxy.auth.principals import AccessKey, Configured, Principals
+from proxy.clock import Clock, system_clock
 from proxy.config import Config, from_environment, policy_of, storage_settings
 from proxy.flows.ahead import LookAhead
 from proxy.flows.background import Background
 from proxy.flows.declare import declare
-from proxy.flows.depot import Clock, Depot, system_clock
+from proxy.flows.depot import Depot
 from proxy.flows.downloads import Downloads
 from proxy.flows.encryption import Account
 from proxy.flows.indexes import IndexCache

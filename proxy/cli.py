@@ -1,36 +1,48 @@
-"""The `entrepot` command: flags and exit codes, nothing else."""
+"""The `entrepot` command: which commands there are, and how a store that cannot be used ends them."""
 
 from __future__ import annotations
 
-import asyncio
+import importlib
 import sys
-from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 import click
 
-from proxy.auth import admin_key
-from proxy.cli_access import credential, token
-from proxy.cli_config import config_option, load_config
-from proxy.cli_keys import keys
-from proxy.cli_migrate import migrate
-from proxy.cli_packages import explain, yank
-from proxy.cli_upkeep import backup, check, gc, restore
-from proxy.config import (
-    Config,
-    Credential,
-    Secret,
-    is_embedded,
-    storage_settings,
-    with_credential,
-)
-from storage import open_storage
-from storage.catalogue import domains, marks
-from storage.catalogue.marks import State
 from storage.errors import StorageError
+
+# Each is imported when it is wanted: a script that asks for a token does not wait for what a server needs.
+COMMANDS: Final = MappingProxyType(
+    {
+        "backup": "proxy.cli_upkeep",
+        "check": "proxy.cli_upkeep",
+        "credential": "proxy.cli_access",
+        "explain": "proxy.cli_packages",
+        "gc": "proxy.cli_upkeep",
+        "keys": "proxy.cli_keys",
+        "migrate": "proxy.cli_migrate",
+        "restore": "proxy.cli_upkeep",
+        "serve": "proxy.cli_serve",
+        "token": "proxy.cli_access",
+        "yank": "proxy.cli_packages",
+    }
+)
 
 
 class _Commands(click.Group):
     """The commands; a store that cannot be used ends each of them with one line and 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Their names, as `--help` lists them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of this name; None if there is none."""
+        module = COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(module), cmd_name)
+        return command
 
     def invoke(self, ctx: click.Context) -> object:
         """Runs the command."""
@@ -42,75 +54,6 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands)
+@click.version_option(package_name="entrepot")
 def main() -> None:
     """entrepot: a self-hosted package repository proxy."""
-
-
-for command in (token, credential, keys, explain, yank, check, gc, backup, restore, migrate):
-    main.add_command(command)
-
-
-@main.command()
-@config_option
-@click.option("--host", help="The address to listen on.")
-@click.option("--port", type=int, help="The port to listen on.")
-@click.option("--workers", type=int, help="How many processes.")
-def serve(path: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
-    """Run the server in the foreground."""
-    from proxy.logs import configure  # noqa: PLC0415
-    from proxy.serving import serve as run  # noqa: PLC0415 - other commands need no server
-    from proxy.web.tls import BadPair  # noqa: PLC0415
-
-    config = load_config(path, host=host, port=port, workers=workers)
-    if is_embedded(path):
-        config = _with_administrator(config)
-    asyncio.run(_try_storage(config))
-    configure(config.log.format, config.log.level)
-    click.echo(f"entrepot serves {config.public_url}", err=True)
-    for domain in config.domains:
-        for repository in domain.repositories:
-            place = f"{domain.name}/{repository.name}"
-            base = f"{config.public_url}/d/{domain.name}"
-            click.echo(
-                f"  {place}: pip install --index-url {base}/pypi/{repository.name}/simple/ …\n"
-                f"  {place}: npm install --registry {base}/npm/{repository.name}/ …",
-                err=True,
-            )
-    try:
-        run(config)
-    except BadPair as problem:
-        click.echo(f"server.tls_cert, server.tls_key: {problem}", err=True)
-        sys.exit(2)
-
-
-async def _try_storage(config: Config) -> None:
-    """Opens the store once, so that what cannot be used is told in one line and not by every worker."""
-    storage = await open_storage(storage_settings(config))
-    try:
-        mark = await storage.catalogue.read(marks.find)
-        for domain in config.domains:
-            name = domain.encryption_key or config.encryption.default_key
-            if name and await storage.catalogue.read(domains.find, domain.name) is None:
-                await storage.keys.find(name)  # the domain is about to be made
-    finally:
-        await storage.close()
-    if mark is not None and mark.state is not State.OPEN:
-        click.echo(f"this store takes no changes: it is {mark.state}, to {mark.place}", err=True)
-
-
-def _with_administrator(config: Config) -> Config:
-    """The embedded default knows one access key more: its administrator's."""
-    folder = Path(config.storage.path)
-    try:
-        key = admin_key.ensure(folder)
-    except (admin_key.BadAdminFile, OSError) as problem:
-        click.echo(str(problem), err=True)
-        sys.exit(2)
-    click.echo(f"the administrator's access key is in {folder / admin_key.FILE}", err=True)
-    administrator = Credential(
-        principal=f"arn:aws:iam::{config.server.account}:user/admin",
-        access_key_id=key.id,
-        secret_access_key=Secret(key.secret),
-        admin=True,
-    )
-    return with_credential(config, administrator)

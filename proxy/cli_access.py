@@ -16,6 +16,7 @@ import click
 from proxy.auth import admin_key, keyring, sealing, tokens
 from proxy.auth.principals import issue
 from proxy.cli_config import config_option, load_config
+from proxy.clock import system_clock
 from proxy.config import Config, storage_settings
 from proxy.errors import Invalid, Unauthenticated
 from proxy.rules.names import domain_name, principal_arn
@@ -23,19 +24,14 @@ from proxy.rules.permissions import Kind, read_policy
 from storage import Storage, open_storage
 from storage.catalogue import Transaction, access
 from storage.catalogue.access import CredentialRow
-from storage.records import Instant
+from storage.records import SECOND
 
 MAX_TOKEN_S: Final = 365 * 24 * 3600
-SECOND: Final = 1_000_000  # µs
 EVERYTHING: Final = (
     '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
 )
 
 T = TypeVar("T")
-
-
-def _now() -> Instant:
-    return Instant(int(datetime.now(UTC).timestamp() * SECOND))
 
 
 @asynccontextmanager
@@ -95,7 +91,7 @@ def token(
     async def work(storage: Storage) -> str:
         made, _ = await issue(
             storage.catalogue,
-            now=_now(),
+            now=system_clock(),
             principal=claimed,
             domain=wanted,
             duration_s=duration,
@@ -115,7 +111,7 @@ def revoke(path: Path | None, text: str) -> None:
     given = sys.stdin.read().strip() if text == "-" else text
 
     async def work(storage: Storage) -> str:
-        now = _now()
+        now = system_clock()
         claims = tokens.read(await keyring.opening(storage.catalogue), given, now=now)
         await storage.catalogue.write(
             access.revoke, claims.id, expires_at=claims.expires_at, now=now
@@ -158,7 +154,7 @@ def add(path: Path | None, principal: str, policy_file: Path | None, *, admin: b
     made = admin_key.new_access_key()
 
     async def work(storage: Storage) -> None:
-        now = _now()
+        now = system_clock()
         key = await keyring.newest(storage.catalogue, now=now)
         nonce = secrets.token_bytes(sealing.NONCE_BYTES)
         sealed = sealing.seal(key.id, key.secret, made.secret, access_key_id=made.id, nonce=nonce)

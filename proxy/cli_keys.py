@@ -11,8 +11,8 @@ from typing import TypeVar
 import click
 
 from proxy.cli_config import config_option, load_config
+from proxy.clock import system_clock
 from proxy.config import Config, storage_settings
-from proxy.flows.depot import system_clock
 from storage import Storage, open_storage
 from storage.catalogue import domain_keys
 from storage.catalogue.domain_keys import NamedKey

@@ -13,8 +13,8 @@ from typing import Any, Final
 import click
 
 from proxy.cli_config import config_option, load_config
+from proxy.clock import system_clock
 from proxy.config import storage_settings
-from proxy.flows.depot import system_clock
 from storage import open_storage
 from storage.errors import CannotMove, StorageError
 from storage.moving import Moved, Plan, abandon, place_of

@@ -14,12 +14,12 @@ from typing import Any, Final, TypeVar
 import click
 
 from proxy.cli_config import config_option, load_config
+from proxy.clock import system_clock
 from proxy.config import Config, storage_settings
-from proxy.flows.depot import system_clock
 from storage import Storage, open_storage, upkeep
 from storage.catalogue import domains, leases
 from storage.errors import BackupUnusable, CannotBackUp, StoreReadOnly
-from storage.records import Instant
+from storage.records import SECOND, Instant
 from storage.upkeep.backup import Saved, Wish, back_up
 from storage.upkeep.restore import Restored, Wanted
 from storage.upkeep.restore import restore as restore_store
@@ -27,7 +27,6 @@ from storage.upkeep.restore import restore as restore_store
 GRACE_S: Final = 3600  # a blob that nothing refers to yet may be part of a publish in progress
 RATE: Final = 100.0  # MB/s: less than half of what one disk reads, so that it has time for clients
 MB: Final = 1_000_000
-SECOND: Final = 1_000_000  # µs
 PLACE: Final = "check"  # the lease whose note says how far a check has come
 PLACE_S: Final = 7 * 86_400  # how long a check can be resumed
 NOTED_S: Final = 30.0  # between two notes of how far it has come

@@ -24,6 +24,7 @@ RevisionId = NewType("RevisionId", str)
 Sha256 = NewType("Sha256", str)
 """Sixty-four lower-case hex digits."""
 Instant = NewType("Instant", int)
+SECOND: Final = 1_000_000  # µs, as an `Instant` counts
 """Microseconds since 1970-01-01 UTC."""
 
 

@@ -18,10 +18,9 @@ import regex
 from botocore.model import ListShape, MapShape, OperationModel, Shape, StringShape, StructureShape
 
 from proxy.errors import Invalid
-from storage.records import Instant
+from storage.records import SECOND, Instant
 
 MAX_PAIRS: Final = 100  # of a query
-SECOND: Final = 1_000_000  # µs
 _SHOWN: Final = 60  # characters of a wrong value that an error repeats
 _BOOLEANS: Final = {"true": True, "false": False}
 _INTEGER: Final = re.compile(r"-?[0-9]{1,18}")

@@ -36,13 +36,13 @@ from proxy.web.rates import Rates
 from proxy.web.sending import send_answer
 from proxy.web.traces import known_method
 from storage.errors import StorageError
+from storage.records import SECOND
 
 log = logging.getLogger("entrepot.api")
 
 PREFIX: Final = "/v1/"
 LABEL: Final = "codeartifact"  # among the formats in metrics
 MAX_BODY: Final = 1 << 20  # bytes of a request that is not streamed
-SECOND: Final = 1_000_000  # µs
 
 
 class ControlPlane:

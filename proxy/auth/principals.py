@@ -14,12 +14,11 @@ from proxy.auth.tokens import TokenClaims
 from proxy.errors import Unauthenticated
 from proxy.rules.permissions import Kind, Policy, read_policy
 from storage.catalogue import Catalogue, access
-from storage.records import Instant
+from storage.records import SECOND, Instant
 
 T = TypeVar("T")
 
 MAX_HELD: Final = 10_000  # of each kind
-SECOND: Final = 1_000_000  # µs
 
 SCOPES: Final = {
     "read": (

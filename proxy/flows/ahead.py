@@ -16,11 +16,10 @@ from typing import Final
 from proxy.errors import Overloaded
 from proxy.flows.depot import Depot
 from proxy.flows.index import listed
-from proxy.flows.indexes import SECOND
 from proxy.flows.look import View, look
 from proxy.flows.places import Place
 from proxy.flows.recent import Recent
-from storage.records import Instant, PackageRef, RepositoryId
+from storage.records import SECOND, Instant, PackageRef, RepositoryId
 
 STEPS: Final = 3  # from what a client has asked for
 MAX_FOLLOWED: Final = 250  # names for one that a client asks for: a packument may name any number

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from proxy.clock import Clock
 from proxy.flows.background import Background
 from proxy.format import Connection, Format
 from proxy.rules.freshness import Limits
@@ -18,7 +18,7 @@ from storage.blobs import BlobStore, OpenBlob
 from storage.catalogue import Catalogue
 from storage.errors import BlobCorrupt
 from storage.keys import DomainKeys
-from storage.records import DomainId, Instant, PackageFormat, Sha256
+from storage.records import DomainId, PackageFormat, Sha256
 
 if TYPE_CHECKING:
     from proxy.flows.ahead import LookAhead
@@ -28,13 +28,6 @@ if TYPE_CHECKING:
     from proxy.flows.places import Places
     from proxy.flows.stored import StoredAssets
     from proxy.flows.unaltered import Unaltered
-
-Clock = Callable[[], Instant]
-
-
-def system_clock() -> Instant:
-    """Now, in microseconds."""
-    return Instant(time.time_ns() // 1000)
 
 
 def lost(sha256: Sha256) -> BlobCorrupt:

@@ -23,7 +23,7 @@ from storage.catalogue import remembered
 from storage.catalogue.remembered import Remembered
 from storage.decoding import msgpack_decoder
 from storage.errors import StorageUnavailable
-from storage.records import DomainId, Instant, PackageRef
+from storage.records import SECOND, DomainId, Instant, PackageRef
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -35,7 +35,6 @@ log = logging.getLogger("entrepot.indexes")
 PACKING: Final = b"\x01"  # first byte of a packed index: zstd of msgpack of `UpstreamIndex`
 UNPACKED: Final = 3  # bytes in memory for each that it is unpacked from (measured: 3.0 to 3.4)
 OVERHEAD: Final = 512  # bytes that one costs besides
-SECOND: Final = 1_000_000  # µs
 _INDEX: Final = msgpack_decoder(UpstreamIndex)
 
 Key = tuple[DomainId, str, PackageRef]

@@ -19,7 +19,7 @@ from storage.blobs import IncomingBlob, PartialBlob
 from storage.blobs.small import HELD, SmallBlob, small_blob
 from storage.catalogue import Transaction, blobs, leases, sidecars
 from storage.errors import StorageUnavailable
-from storage.records import Asset, Blob, DomainId, Instant, PackageFormat, Sha256
+from storage.records import SECOND, Asset, Blob, DomainId, Instant, PackageFormat, Sha256
 
 log = logging.getLogger("entrepot.ingest")
 
@@ -29,7 +29,6 @@ DONE: Final = "done "
 POLL_S: Final = 0.02  # between two looks at a file that another process writes
 ADOPT_TRIES: Final = 100
 VERIFIED: Final = frozenset({"sha256", "sha512", "sha1", "md5"})
-SECOND: Final = 1_000_000  # µs
 
 
 class Adopt(Protocol):

@@ -15,6 +15,7 @@ from storage.catalogue import Transaction, packages
 from storage.catalogue.packages import Generation
 from storage.errors import StorageError
 from storage.records import (
+    SECOND,
     GroupRestriction,
     Instant,
     OriginControls,
@@ -111,11 +112,11 @@ async def look(depot: Depot, place: Place, ref: PackageRef, *, passing: bool = F
     generation = await depot.catalogue.read(packages.generation, place.domain.id, ref)
     now = depot.clock()
     ends = [answer.believed_until for answer in consulted.values()]
-    ends += [Instant(now + indexes.SECOND)] if failed else []
+    ends += [Instant(now + SECOND)] if failed else []
     return View(
         walk=walk,
         generation=generation,
         consulted=consulted,
         failed=failed,
-        believed_until=min(ends, default=Instant(now + 3600 * indexes.SECOND)),
+        believed_until=min(ends, default=Instant(now + 3600 * SECOND)),
     )

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
-from storage.records import Instant
-
-SECOND: Final = 1_000_000  # µs
+from storage.records import SECOND, Instant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,9 @@ from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from typing import Final
 
-from storage.records import Instant
+from storage.records import SECOND, Instant
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-SECOND: Final = 1_000_000  # µs
 
 
 def parse_instant(text: str | None) -> Instant | None:

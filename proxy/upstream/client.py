@@ -6,7 +6,6 @@ import asyncio
 import io
 import logging
 import random
-import ssl
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable
@@ -130,7 +129,6 @@ class UpstreamClient:
                 ttl_dns_cache=300,
                 keepalive_timeout=30,
                 resolver=resolver,
-                ssl=ssl.create_default_context(),
             ),
             auto_decompress=False,
             read_bufsize=PIECE,

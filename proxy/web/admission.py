@@ -18,7 +18,7 @@ from proxy.rules.conditions import Context
 from proxy.rules.permissions import Level, Policies, Policy, Question, Verdict, account_of, decide
 from storage.catalogue import tags
 from storage.catalogue.tags import Taggable, Tagged
-from storage.records import Instant, Repository
+from storage.records import SECOND, Instant, Repository
 
 ANONYMOUS: Final = "anonymous"
 NEEDED: Final = (
@@ -26,7 +26,6 @@ NEEDED: Final = (
 )
 MAX_VERDICTS: Final = 10_000  # some 400 bytes each
 SERVICE_PREFIX: Final = "codeartifact:"
-SECOND: Final = 1_000_000  # µs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,13 +11,12 @@ from typing import Final
 from storage import Storage
 from storage.catalogue.events import Change
 from storage.records import Instant
-from storage.upkeep.gc import SECOND, Collected, collect_garbage
+from storage.upkeep.gc import Collected, collect_garbage
 from storage.upkeep.repair import Aside, set_aside
 from storage.upkeep.scrub import PAGE, Damage, Fault, Pace, Scrub, scrub
 
 __all__ = [
     "PAGE",
-    "SECOND",
     "Aside",
     "Collected",
     "Damage",

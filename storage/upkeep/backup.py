@@ -25,14 +25,13 @@ from storage import Storage
 from storage.blobs import OpenBlob
 from storage.catalogue import blobs, leases
 from storage.errors import BlobUnreadable, CannotBackUp, StorageUnavailable
-from storage.records import DomainId, Instant, Sha256
+from storage.records import SECOND, DomainId, Instant, Sha256
 from storage.upkeep import snapshots
 from storage.upkeep.carried import objection, open_stored, stored_size
 from storage.upkeep.snapshots import CATALOGUE, MANIFEST, Folder, Manifest, Row
 
 LEASE_S: Final = 120  # how long a backup that died keeps gc waiting
 RENEW_S: Final = 20
-SECOND: Final = 1_000_000  # µs
 PIECE: Final = 1 << 20
 
 

@@ -12,11 +12,10 @@ from typing import Final
 from storage import Storage
 from storage.catalogue import Transaction, blobs, domains, leases, of_names, unreferenced
 from storage.catalogue.unreferenced import Rows
-from storage.records import Blob, DomainId, Instant, Sha256
+from storage.records import SECOND, Blob, DomainId, Instant, Sha256
 
 LOOKED: Final = 5_000  # rows that are looked at in one read
 PAGE: Final = 500  # rows that one change touches
-SECOND: Final = 1_000_000  # µs
 LEASE_AGE_S: Final = 3_600  # after which a row of this table that ran out interests nobody
 LEASE: Final = "gc"
 LEASE_S: Final = 10  # how long a gc that died keeps others waiting

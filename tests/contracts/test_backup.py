@@ -14,12 +14,12 @@ from storage import Storage, open_storage, upkeep
 from storage.blobs.files import FileBlobStore
 from storage.catalogue import blobs, domains, leases, revisions, unreferenced
 from storage.errors import CannotBackUp
-from storage.records import Asset, Blob, Content, DomainId, Instant, Sha256
+from storage.records import SECOND, Asset, Blob, Content, DomainId, Instant, Sha256
 from storage.settings import StorageSettings
 from storage.upkeep.backup import Wish, back_up
 from storage.upkeep.restore import Wanted, restore
 
-LATER = Instant(10_000 * upkeep.SECOND)
+LATER = Instant(10_000 * SECOND)
 
 
 class Elsewhere(FileBlobStore):
@@ -55,7 +55,7 @@ def names(folder: Path) -> set[str]:
 
 async def test_gc_removes_nothing_while_a_backup_runs(storage: Storage) -> None:
     blob = await put(storage, b"orphan")
-    until = Instant(LATER + upkeep.SECOND)
+    until = Instant(LATER + SECOND)
     key = f"{blobs.BACKUP}1"
     await storage.catalogue.write(leases.take, key, owner="me", until=until, now=LATER)
 

@@ -19,9 +19,10 @@ from pathlib import Path
 import pytest
 
 from proxy.app import open_depot
+from proxy.clock import system_clock
 from proxy.config import load
 from proxy.flows import hosting, ingest
-from proxy.flows.depot import Depot, system_clock
+from proxy.flows.depot import Depot
 from proxy.flows.places import Place
 from storage import upkeep
 from storage.blobs.small import small_blob
@@ -67,7 +68,7 @@ COLLECTOR = """
 import asyncio, sys
 from pathlib import Path
 from proxy.config import load, storage_settings
-from proxy.flows.depot import system_clock
+from proxy.clock import system_clock
 from storage import open_storage, upkeep
 
 async def main():

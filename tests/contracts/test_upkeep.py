@@ -12,10 +12,10 @@ from stores import DOMAIN
 from storage import Storage, upkeep
 from storage.catalogue import blobs, domains, revisions, sidecars, unreferenced
 from storage.catalogue.events import Change
-from storage.records import Asset, Blob, Content, Instant
+from storage.records import SECOND, Asset, Blob, Content, Instant
 from storage.upkeep import gc
 
-LATER = Instant(10_000 * upkeep.SECOND)
+LATER = Instant(10_000 * SECOND)
 
 
 async def put(storage: Storage, data: bytes) -> Blob:
@@ -113,7 +113,7 @@ async def test_bytes_without_a_row_are_garbage_after_the_grace_period(storage: S
         await incoming.write(b"stray")
         blob = await incoming.commit()  # and its writer dies
     now = Instant(time.time_ns() // 1000)
-    soon, late = Instant(now + 60 * upkeep.SECOND), Instant(now + 7_200 * upkeep.SECOND)
+    soon, late = Instant(now + 60 * SECOND), Instant(now + 7_200 * SECOND)
     young = await upkeep.collect_garbage(storage, dry_run=False, grace_s=3_600, now=soon)
     would = await upkeep.collect_garbage(storage, dry_run=True, grace_s=3_600, now=late)
     done = await upkeep.collect_garbage(storage, dry_run=False, grace_s=3_600, now=late)
@@ -130,7 +130,7 @@ async def test_bytes_that_gc_deleted_after_their_commit_are_committed_again(
         await incoming.write(b"bytes")
         before, blob = Instant(LATER - 1), await incoming.commit()
         await upkeep.collect_garbage(storage, dry_run=False, grace_s=0, now=LATER)
-        after = Instant(LATER + 60 * upkeep.SECOND)
+        after = Instant(LATER + 60 * SECOND)
         assert not await storage.catalogue.write(blobs.adopt, DOMAIN, blob, now=before)
         await incoming.commit()
         assert await storage.catalogue.write(blobs.adopt, DOMAIN, blob, now=after)

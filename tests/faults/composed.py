@@ -20,12 +20,11 @@ from storages import Disturbances, disturbed
 from proxy.app import Adapters, create_app
 from proxy.config import Config, load
 from storage import Storage, open_storage, upkeep
-from storage.records import Instant
+from storage.records import SECOND, Instant
 from storage.settings import StorageSettings
 
 T = TypeVar("T")
 
-SECOND = 1_000_000  # µs
 INCOMPLETE = "ASGI callable returned without completing response."
 LIMITS = """
 [upstream]

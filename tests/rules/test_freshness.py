@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.rules.freshness import SECOND, Ask, Fresh, Limits, RememberedState, Stale, assess
-from storage.records import Instant
+from proxy.rules.freshness import Ask, Fresh, Limits, RememberedState, Stale, assess
+from storage.records import SECOND, Instant
 
 LIMITS = Limits(fresh_s=300, stale_s=3600, negative_s=60, recheck_s=1)
 
