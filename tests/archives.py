@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import io
 import tarfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def packing(packed: io.BytesIO) -> Iterator[tarfile.TarFile]:
+    """A compressed archive whose bytes do not tell when it was made: what is built twice is the same."""
+    with (
+        gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as compressed,
+        tarfile.open(fileobj=compressed, mode="w") as archive,
+    ):
+        yield archive
 
 
 def metadata(name: str, version: str, extra: str = "") -> bytes:
@@ -53,7 +66,7 @@ def sdist(
     """(file name, bytes) of a source distribution."""
     stem = f"{name.replace('-', '_')}-{version}"
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+    with packing(packed) as archive:
         for path, content in (
             (f"{stem}/PKG-INFO", metadata(name, version) if info is None else info),
             (f"{stem}/setup.py", b"from setuptools import setup; setup()\n"),

@@ -121,7 +121,9 @@ def start(
     behind: int,
     postgres: Callable[[], Postgres],
     s3: Callable[[], SeaweedFS],
+    request: pytest.FixtureRequest,
 ) -> Iterator[Callable[..., Entrepot]]:
+    by_command_line = request.node.get_closest_marker("command_line") is not None
     started: list[Entrepot] = []
 
     def fleet(**settings: Any) -> Entrepot:
@@ -137,7 +139,7 @@ def start(
     def launch(**settings: Any) -> Entrepot:
         if behind:
             return fleet(**settings)
-        server = Entrepot(folder=tmp_path, port=free_port())
+        server = Entrepot(folder=tmp_path, port=free_port(), by_command_line=by_command_line)
         values = {"workers": 1, "anonymous": "read", "fresh_s": 300, "upstream": registry.url}
         values |= {"port": server.port, "path": tmp_path / "data"} | settings
         (tmp_path / "entrepot.toml").write_text(CONFIG.format(**values))

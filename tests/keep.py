@@ -14,19 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archives import form, wheel
+from forked import Done
 from servers import Entrepot, Reply
 
 ROOT = Path(__file__).parents[1]
 UPLOADER = "arn:aws:iam::111122223333:user/uploader"
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended, and what it said."""
-
-    code: int
-    out: str
-    err: str
 
 
 def line(server: Entrepot, *words: str | Path) -> list[str | Path]:
@@ -35,10 +27,7 @@ def line(server: Entrepot, *words: str | Path) -> list[str | Path]:
 
 def run(server: Entrepot, *words: str | Path) -> Done:
     """What `entrepot` does for these words, with this server's configuration."""
-    done = subprocess.run(
-        line(server, *words), cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
+    return server.done(*words)
 
 
 @contextmanager

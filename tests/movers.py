@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
+import forked
 from archives import wheel
 from fleets import configure
 from keep import ROOT, Done, Publisher
@@ -45,26 +46,17 @@ class Move:
         after.port = before.port
         return cls(before, after, registry, catalogue)
 
-    def line(self, *words: str, back: bool = False) -> list[str | Path]:
+    def words(self, *words: str, back: bool = False) -> list[str | Path]:
         source, target = (self.after, self.before) if back else (self.before, self.after)
-        line: list[str | Path] = [sys.executable, "-m", "proxy", "migrate", *words]
-        line += ["--config", source.folder / "entrepot.toml"]
-        return [*line, "--to", target.folder / "entrepot.toml"]
+        config = ["--config", source.folder / "entrepot.toml"]
+        return ["migrate", *words, *config, "--to", target.folder / "entrepot.toml"]
 
     def run(self, *words: str, back: bool = False) -> Done:
-        done = subprocess.run(
-            self.line(*words, back=back),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
+        return forked.run(self.words(*words, back=back))
 
     def begin(self, *words: str, back: bool = False) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            self.line(*words, back=back),
+            [sys.executable, "-m", "proxy", *self.words(*words, back=back)],
             cwd=ROOT,
             text=True,
             stdout=subprocess.PIPE,

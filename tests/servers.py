@@ -9,12 +9,16 @@ import sqlite3
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
+
+import forked
+from forked import ROOT, Done, Process
 
 CONFIG = """
 [server]
@@ -72,7 +76,8 @@ class Entrepot:
 
     folder: Path
     port: int
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Process | None = None
+    by_command_line: bool = False  # else forked: see `zygote.py`
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -86,13 +91,13 @@ class Entrepot:
         return f"{self.url}/d/acme/npm/{repository}/"
 
     def start(self, patience_s: float = 30) -> None:
+        words = ["serve", "--config", self.folder / "entrepot.toml"]
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "proxy", "serve", "--config", self.folder / "entrepot.toml"],
-                stderr=log,
-                stdout=log,
-                cwd=Path(__file__).parents[1],
-            )
+            if self.by_command_line or self._workers() > 1:
+                line = [sys.executable, "-m", "proxy", *words]
+                self.process = subprocess.Popen(line, stderr=log, stdout=log, cwd=ROOT)
+            else:
+                self.process = forked.begin(words, out=log.fileno(), err=log.fileno())
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log()
@@ -102,6 +107,10 @@ class Entrepot:
             except OSError:
                 time.sleep(0.05)
         raise AssertionError(f"not ready: {self.log()}")
+
+    def _workers(self) -> int:
+        config = tomllib.loads((self.folder / "entrepot.toml").read_text())
+        return int(config.get("server", {}).get("workers", 1))
 
     def log(self) -> str:
         """What the server has logged so far: a scrape has its lines written."""
@@ -139,34 +148,25 @@ class Entrepot:
                 return Reply(answer.code, lower(answer.headers), answer.read())
 
     def token(self, principal: str, domain: str = "acme", scope: str = "read") -> str:
-        command = [
-            sys.executable,
-            "-m",
-            "proxy",
-            "token",
-            "--config",
-            self.folder / "entrepot.toml",
-        ]
-        command += ["--domain", domain, "--principal", principal, "--scope", scope]
-        root = Path(__file__).parents[1]
-        return subprocess.run(
-            command, cwd=root, check=True, capture_output=True, text=True
-        ).stdout.strip()
+        words = ["--domain", domain, "--principal", principal, "--scope", scope]
+        done = self.done("token", *words)
+        assert done.code == 0, done.err
+        return done.out.strip()
+
+    def done(self, *words: str | Path) -> Done:
+        """How `entrepot` with these words and this server's configuration ends."""
+        return forked.run([*words, "--config", self.folder / "entrepot.toml"])
 
     def command(self, *words: str | Path, succeeds: bool = True) -> str:
         """What `entrepot` prints for these words, with this server's configuration."""
-        line = [sys.executable, "-m", "proxy", *words, "--config", self.folder / "entrepot.toml"]
-        root = Path(__file__).parents[1]
-        done = subprocess.run(line, cwd=root, capture_output=True, text=True, check=False)
-        assert (done.returncode == 0) is succeeds, done.stderr
-        return done.stdout + done.stderr
+        done = self.done(*words)
+        assert (done.code == 0) is succeeds, done.err
+        return done.out + done.err
 
     def check(self) -> tuple[int, str]:
         """The exit code and the output of `entrepot check`."""
-        line = [sys.executable, "-m", "proxy", "check", "--config", self.folder / "entrepot.toml"]
-        root = Path(__file__).parents[1]
-        done = subprocess.run(line, cwd=root, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout + done.stderr
+        done = self.done("check")
+        return done.code, done.out + done.err
 
     def peak_bytes(self) -> int:
         """The most memory that the process has had resident."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
+from archives import packing
+
 ZEROS = bytes(1 << 20)
 
 
@@ -50,7 +52,7 @@ def tarball(name: str, version: str, manifest: dict, *, padding: int = 0) -> byt
         "package/README.md": f"# {name}\n".encode(),
     }
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+    with packing(packed) as archive:
         for path, content in files.items():
             entry = tarfile.TarInfo(path)
             entry.size, entry.mode = len(content), 0o644

@@ -7,6 +7,7 @@ from pathlib import Path
 import goals
 import page
 import pytest
+import results
 import smoke
 from goals import BEST, STATIC, Goal, Kind, Measured
 
@@ -79,9 +80,12 @@ def test_every_goal_is_told_and_those_that_were_not_measured_are_not_reached() -
 def test_the_page_keeps_its_prose(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     path.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n")
+    kept = results.Results(tmp_path / "hot.json", "2026-01-01T00:00Z", "abc", "a machine", "hot")
     rows = [row("entrepot", 50), row(STATIC, 100)]
-    page.write([one | {"case": "index-small-json c8"} for one in rows], path)
+    kept.write([one | {"case": "index-small-json c8"} for one in rows])
+    page.write(results.read([kept.path]), path)
     text = path.read_text()
+    assert "\n- `abc` on a machine, from 2026-01-01T00:00Z: W1\n" in text
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text

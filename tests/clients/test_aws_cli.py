@@ -180,7 +180,7 @@ def section(document: str, title: str) -> str:
 @pytest.fixture
 def embedded(tmp_path: Path, registry: Registry) -> Iterator[Entrepot]:
     """README's quick start in a directory of its own, on a free port, in front of the stand-in."""
-    server = Entrepot(folder=tmp_path, port=free_port())
+    server = Entrepot(folder=tmp_path, port=free_port(), by_command_line=True)
     environment = clean_environment() | {
         "PYTHONPATH": str(ROOT),
         "ENTREPOT_SERVER__PORT": str(server.port),

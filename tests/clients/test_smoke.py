@@ -50,7 +50,7 @@ def reachable(connection: str, path: str) -> str | None:
 
 @pytest.fixture
 def public(tmp_path: Path) -> Iterator[Entrepot]:
-    server = Entrepot(folder=tmp_path, port=free_port())
+    server = Entrepot(folder=tmp_path, port=free_port(), by_command_line=True)
     config = CONFIG.format(port=server.port, path=tmp_path / "data")
     (tmp_path / "entrepot.toml").write_text(config)
     server.start()

@@ -25,7 +25,7 @@ import uvicorn
 from composed import Clock
 from storages import Disturbances, disturbed
 
-from proxy import cli, cli_packages, serving  # noqa: F401 - imported before the fork
+from proxy import cli, cli_packages, cli_upkeep, serving  # noqa: F401 - imported before the fork
 from proxy.api import model
 from proxy.app import Adapters, create_app
 from proxy.config import load

@@ -242,7 +242,12 @@ def test_a_move_that_is_terminated_gives_the_source_back_and_one_on_a_terminal_d
             assert "interrupted" in said
             publisher.publish("kit", "2")
         ours, theirs = pty.openpty()
-        shown = subprocess.Popen(move.line(), cwd=ROOT, stderr=theirs, stdout=subprocess.DEVNULL)
+        shown = subprocess.Popen(
+            [sys.executable, "-m", "proxy", *move.words()],
+            cwd=ROOT,
+            stderr=theirs,
+            stdout=subprocess.DEVNULL,
+        )
         os.close(theirs)
         screen = b""
         with suppress(OSError):  # EIO: nobody holds the other end any more

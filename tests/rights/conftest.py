@@ -61,7 +61,7 @@ def launch(
 
     def start(anonymous: str, more: str = "", *, workers: int = 1) -> Entrepot:
         folder: Path = tmp_path_factory.mktemp("rights")
-        server = Entrepot(folder=folder, port=free_port())
+        server = Entrepot(folder=folder, port=free_port(), by_command_line=True)
         text = CONFIG.format(
             port=server.port,
             path=folder / "data",

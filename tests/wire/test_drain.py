@@ -126,6 +126,7 @@ class PrefixedReader:
         return getattr(self._rest, name)
 
 
+@pytest.mark.command_line
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_that_is_told_to_end_under_load_loses_no_answered_request(
     start: Callable[..., Entrepot], registry: Registry, workers: int

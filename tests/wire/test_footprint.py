@@ -75,7 +75,7 @@ def test_the_same_packages_in_many_repositories_are_stored_once(
 ) -> None:
     names = [f"part-{n}" for n in range(50)]
     offers = [registry.offers(name, "1.0", padding=60_000, sidecar=False) for name in names]
-    server = Entrepot(folder=tmp_path, port=free_port())
+    server = Entrepot(folder=tmp_path, port=free_port(), by_command_line=True)
     config = CONFIG.format(
         port=server.port,
         workers=1,
