@@ -88,6 +88,18 @@ def table(found: Sequence[Result]) -> list[str]:
     return text
 
 
+def runs_of(rows: Sequence[dict]) -> list[str]:
+    """A line for each version on each machine: what was measured of it, and when."""
+    known: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        began = known.setdefault((row["commit"], row["machine"]), {})
+        began[row["workload"]] = min(row["began"], began.get(row["workload"], row["began"]))
+    return [
+        f"- `{commit}` on {machine}, from {min(began.values())}: {', '.join(began)}"
+        for (commit, machine), began in known.items()
+    ]
+
+
 def tables(rows: Sequence[dict]) -> str:
     found = results(rows)
     known = [one for one in found if one.reached is not None]
@@ -100,7 +112,9 @@ def tables(rows: Sequence[dict]) -> str:
     text = [
         f"From {runs} result file{'s' * (runs != 1)}, {rounds} rounds of each. {reached} of {len(known)} goals reached"
         + (f"; {len(found) - len(known)} not measured" if len(known) < len(found) else "")
-        + "."
+        + ".",
+        "",
+        *runs_of(rows),
     ]
     for title, names in SECTIONS:
         here = [one for one in found if one.goal.row in names]

@@ -1,0 +1,76 @@
+"""Result files: the rows of one run of one workload, and where they were measured.
+
+A file is JSON: `began` (UTC), `commit`, `machine`, `command`, and `rows`, one in a line, so that runs can be kept in
+the repository (`benchmarks/results/`) and joined with later ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DIGITS = 5  # significant ones of a number that is kept
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def machine() -> str:
+    """Processor, cores, system."""
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    processor = names[0] if names else platform.machine()
+    return f"{processor}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+
+
+def commit() -> str:
+    """The version that is measured, if the harness stands in its repository."""
+    line = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    return subprocess.run(line, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def rounded(row: dict) -> dict:
+    return {
+        name: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+        for name, value in row.items()
+    }
+
+
+@dataclass
+class Results:
+    """The file of a run that goes on."""
+
+    path: Path
+    began: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()))
+    commit: str = field(default_factory=commit)
+    machine: str = field(default_factory=machine)
+    command: str = field(default_factory=lambda: " ".join(["benchmarks", *sys.argv[1:]]))
+
+    def write(self, rows: Sequence[dict]) -> None:
+        """Replaces the file: what was measured is not lost when the rest fails."""
+        head = {
+            "began": self.began,
+            "commit": self.commit,
+            "machine": self.machine,
+            "command": self.command,
+        }
+        lines = ",\n".join(json.dumps(rounded(row)) for row in rows)
+        self.path.write_text(f'{json.dumps(head)[:-1]}, "rows": [\n{lines}\n]}}\n')
+
+
+def read(files: Sequence[Path]) -> list[dict]:
+    """The rows of result files; each file is a run of its own."""
+    found = []
+    for position, path in enumerate(files):
+        kept = json.loads(path.read_text())
+        where = {name: kept[name] for name in ("began", "commit", "machine")}
+        found += [row | where | {"run": f"{path.stem}-{position}"} for row in kept["rows"]]
+    return found
