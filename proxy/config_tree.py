@@ -150,7 +150,7 @@ class Index(_Section, frozen=True, kw_only=True):
     negative_s: Age = 60.0  # "no such package": one's own new package is the common case
     origin_guard: Literal["strict", "codeartifact"] = "strict"
     look_ahead: Annotated[int, Meta(ge=0, le=64)] = (
-        8  # packuments asked for at once before npm asks; 0: none
+        8  # indexes asked for at once before npm or pip asks; 0: none
     )
 
 

@@ -98,6 +98,14 @@ class Dependency(Record, frozen=True, kw_only=True):
     requirement: str
 
 
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A package that is installed with another one."""
+
+    ref: PackageRef
+    requirement: str = ""  # which versions and parts of it, in the format's own words; empty: any
+
+
 class Details(Record, frozen=True, kw_only=True):
     """What a version says of itself; what it does not say is None or empty."""
 
@@ -153,10 +161,6 @@ class Format(Protocol):
 
     def details(self, package: PackageRef, content: Content, document: bytes | None) -> Details:
         """What a version says of itself; `document` is what `read_document` found in one of its assets."""
-        ...
-
-    def needs(self, content: Content) -> list[PackageRef]:
-        """What is installed with a version, as far as its metadata says it; registries' packages alone."""
         ...
 
     def read_document(self, asset: str, file: BinaryIO) -> bytes | None:

@@ -1,24 +1,30 @@
-"""What npm asks for next, asked of the registry before npm does.
+"""What an installer asks for next, asked of the registry before it does.
 
-npm reads in a packument what a version needs, and asks for one packument after the other, so a cold install
-would wait for the registry once for each package. When a client that installs is given a packument of which
-the registry was asked just now, the packuments of what it needs are asked for as well, and of what those need,
-some steps ahead of the client. What comes is remembered as if a client had asked for it, by the same walk and
-the same origin controls; nothing is retained. What is believed already is not asked for again.
+npm and pip take up one package after the other, so a cold install would wait for the registry for each of them.
+When a client that installs is given an index of which the registry was asked just now, the indexes of what the
+package needs are asked for as well, and of what those need, some steps ahead of the client. What comes is
+remembered as if a client had asked for it, by the same walk and the same origin controls; nothing is retained.
+What is believed already is not asked for again.
+
+Where it stands what a version needs is a format's business: its `Scout` says it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
 
-from proxy.errors import Overloaded
+from proxy.errors import EntrepotError, Overloaded
 from proxy.flows.depot import Depot
 from proxy.flows.index import listed
 from proxy.flows.look import View, look
 from proxy.flows.places import Place
 from proxy.flows.recent import Recent
+from proxy.format import Need, UpstreamIndex
+from storage.errors import StorageError
 from storage.records import SECOND, Instant, PackageRef, RepositoryId
 
 STEPS: Final = 3  # from what a client has asked for
@@ -26,7 +32,20 @@ MAX_FOLLOWED: Final = 250  # names for one that a client asks for: a packument m
 MAX_WAITING: Final = 1_000  # names; what is beyond is left to the client
 MAX_SEEN: Final = 10_000  # names
 NEWS_S: Final = 60  # an answer of the registry that is older was followed when it came
-LATEST: Final = "latest"  # the tag whose version an install most likely takes
+
+
+class Scout(Protocol):
+    """Knows what a client most likely installs with a package."""
+
+    async def __call__(
+        self, depot: Depot, place: Place, need: Need, index: UpstreamIndex
+    ) -> Iterable[Need]:
+        """What the version needs that the client most likely takes from this index; nothing: not known.
+
+        Raises:
+            EntrepotError, StorageError: what says it cannot be had.
+        """
+        ...
 
 
 @dataclass(slots=True)
@@ -41,7 +60,8 @@ class _Step:
     """A name to look at, through a repository."""
 
     place: Place
-    ref: PackageRef
+    need: Need
+    scout: Scout
     left: int  # steps that may follow this one
     trail: _Trail
 
@@ -63,13 +83,13 @@ class LookAhead:
         self._waiting: deque[_Step] = deque()
         self._seen: Recent[tuple[RepositoryId, PackageRef], _Seen] = Recent(MAX_SEEN)
 
-    def follow(self, depot: Depot, place: Place, ref: PackageRef) -> None:
-        """Goes ahead of a client that was just given this package's packument."""
+    def follow(self, depot: Depot, place: Place, ref: PackageRef, scout: Scout) -> None:
+        """Goes ahead of a client that was just given this package's index."""
         if self._at_once:
-            self._add(depot, _Step(place, ref, STEPS, _Trail()))
+            self._add(depot, _Step(place, Need(ref), scout, STEPS, _Trail()))
 
     def _add(self, depot: Depot, step: _Step) -> None:
-        key, now = (step.place.repository.id, step.ref), depot.clock()
+        key, now = (step.place.repository.id, step.need.ref), depot.clock()
         seen = self._seen.get(key)
         if seen is not None and seen.left >= step.left and _is_recent(seen.at, now):
             return
@@ -97,15 +117,15 @@ class LookAhead:
             self._working -= 1
 
     async def _look(self, depot: Depot, step: _Step) -> None:
-        place, ref = step.place, step.ref
+        place, ref = step.place, step.need.ref
         view = await look(depot, place, ref)
         if not step.left or not _is_news(view, depot.clock()):
             return
-        format = depot.formats[ref.format]
         for index in (await listed(depot, place, ref, view)).values():
-            latest = index.versions.get(index.tags.get(LATEST, ""))
-            for needed in format.needs(latest) if latest is not None else ():
-                self._add(depot, _Step(place, needed, step.left - 1, step.trail))
+            # Who asks for it gets the answer that says why; nobody waits for this one.
+            with suppress(EntrepotError, StorageError):
+                for need in await step.scout(depot, place, step.need, index):
+                    self._add(depot, replace(step, need=need, left=step.left - 1))
 
 
 def _is_news(view: View, now: Instant) -> bool:

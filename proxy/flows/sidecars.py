@@ -30,6 +30,7 @@ class Sidecar:
     kind: str
     url: str | None  # None: it has none beside the asset
     sha256: str | None = None  # as announced
+    alone: bool = False  # never read out of an asset that would have to be fetched for it
 
 
 async def fetch(
@@ -90,7 +91,7 @@ async def _fetch(depot: Depot, wanted: Wanted, located: Located, sidecar: Sideca
         found = await _from_registry(depot, domain, via, sidecar, adopt)
         if found is not None:
             return found
-    if not stored:
+    if not stored and not sidecar.alone:
         # The bytes stay without anybody retaining them.
         download = fetch_only(depot, wanted, located)
         await download.finished()

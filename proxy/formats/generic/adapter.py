@@ -54,11 +54,6 @@ class Generic:
         del content, document
         return Details(display_name=package.name)
 
-    def needs(self, content: Content) -> list[PackageRef]:
-        """Nothing."""
-        del content
-        return []
-
     def read_document(self, asset: str, file: BinaryIO) -> bytes | None:
         """None."""
         del asset, file

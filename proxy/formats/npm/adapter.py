@@ -46,10 +46,6 @@ class Npm:
         del document
         return details.details(package, content.metadata)
 
-    def needs(self, content: Content) -> list[PackageRef]:
-        """What the manifest says."""
-        return details.needs(content.metadata)
-
     def read_document(self, asset: str, file: BinaryIO) -> bytes | None:
         """None: the manifest is the version's metadata."""
         del asset, file

@@ -26,7 +26,7 @@ from proxy.flows.look import look, walk_of
 from proxy.flows.pages import packed, page
 from proxy.flows.sidecars import Sidecar
 from proxy.format import OfferedIndex, Rendered, UpstreamAnswer, UpstreamRequest
-from proxy.formats.npm import auditing, names, negotiation, rendering, searching, writing
+from proxy.formats.npm import auditing, names, negotiation, rendering, scouting, searching, writing
 from proxy.formats.npm.adapter import NPM
 from proxy.formats.npm.facts import read_dist_facts
 from proxy.formats.npm.negotiation import ABBREVIATED, FULL
@@ -49,8 +49,6 @@ LOGIN: Final = (
     "there is no login by password: aws codeartifact login --tool npm --domain D --repository R, or a "
     "token of entrepot token as _authToken, lets you in"
 )
-# Commands of npm that resolve a tree. npm 11.19 asks for the full form always; who asks for the other one installs.
-INSTALLING: Final = frozenset({"install", "install-test", "update", "exec", "dedupe", "link"})
 PING: Final = ("-", "ping")
 NOTICE: Final = 200  # characters of a sentence in a header
 KEYS: Final = "-/npm/v1/keys"
@@ -163,8 +161,8 @@ async def _packument(depot: Depot, call: Call, ref: PackageRef) -> Response:
     if call.request.scope["query_string"] == b"write=true":
         return await _packument_to_write(depot, call, ref)
     shown = await page(depot, call.place, ref, form, _renderer(form, call.base))
-    if form == ABBREVIATED or call.request.headers.get("npm-command", "") in INSTALLING:
-        depot.ahead.follow(depot, call.place, ref)
+    if scouting.installs(form, call.request.headers.get("npm-command", "")):
+        depot.ahead.follow(depot, call.place, ref, scouting.scout)
     return answer_page(
         call.request, shown.page, stale=shown.stale, until=shown.until, seen=shown.seen
     )

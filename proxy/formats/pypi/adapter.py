@@ -54,11 +54,6 @@ class Pypi:
         del content
         return details.details(package, document)
 
-    def needs(self, content: Content) -> list[PackageRef]:
-        """Nothing: that stands in the files."""
-        del content
-        return []
-
     def read_document(self, asset: str, file: BinaryIO) -> bytes | None:
         """The core metadata."""
         return details.read_document(asset, file)

@@ -17,18 +17,18 @@ from proxy.flows.depot import Depot
 from proxy.flows.fetch import Stored
 from proxy.flows.locating import Wanted, locate_asset
 from proxy.flows.pages import packed, page
-from proxy.flows.sidecars import Sidecar
-from proxy.formats.pypi import names, negotiation, rendering
+from proxy.formats.pypi import documents, names, negotiation, rendering
 from proxy.formats.pypi.adapter import PYPI
-from proxy.formats.pypi.facts import read_file_facts
+from proxy.formats.pypi.installing import installer_of
 from proxy.formats.pypi.negotiation import MediaType
+from proxy.formats.pypi.scouting import PipScout
 from proxy.formats.pypi.upload import upload
 from proxy.web import assets, faults
 from proxy.web.edge import Call
 from proxy.web.pages import answer_page
 from storage.catalogue import packages
 from storage.errors import StorageError
-from storage.records import Asset, PackageFormat, PackageRef
+from storage.records import PackageFormat, PackageRef
 
 ACTIONS: Final[Mapping[str, str]] = {
     "GET": "ReadFromRepository",
@@ -97,6 +97,9 @@ async def _project(depot: Depot, call: Call, raw_name: str) -> Response:
     shown = await page(
         depot, call.place, ref, form, lambda index: render(index, f"{call.base}simple/{name}/")
     )
+    installer = installer_of(call.request.headers.get("User-Agent", ""))
+    if installer is not None:
+        depot.ahead.follow(depot, call.place, ref, PipScout(installer))
     return answer_page(
         call.request, shown.page, stale=shown.stale, until=shown.until, seen=shown.seen
     )
@@ -118,7 +121,7 @@ async def _project_list(depot: Depot, call: Call) -> Response:
 
 
 async def _file(depot: Depot, call: Call, wanted: Wanted) -> Response:
-    for kind in SIDECARS:
+    for kind in documents.DESCRIBED:
         if wanted.asset.endswith(f".{kind}"):
             of = replace(wanted, asset=wanted.asset.removesuffix(f".{kind}"))
             return await _sidecar(depot, call.request, of, kind)
@@ -136,46 +139,17 @@ async def _file(depot: Depot, call: Call, wanted: Wanted) -> Response:
     return await assets.answer_arriving(depot, domain, call.request, opened)
 
 
-def _metadata(wanted: Wanted, asset: Asset) -> Sidecar:
-    """Core metadata: beside the wheel where its index says so, else out of the wheel."""
-    if not wanted.asset.endswith(".whl"):
-        raise NotFound(f"there is no metadata of {wanted}: only wheels have it")
-    announced = read_file_facts(asset.facts).core_metadata
-    return Sidecar(
-        kind="metadata",
-        url=f"{asset.url}.metadata" if announced and asset.url else None,
-        sha256=announced.get("sha256") if isinstance(announced, dict) else None,
-    )
-
-
-def _provenance(wanted: Wanted, asset: Asset) -> Sidecar:
-    """The provenance object (PEP 740), where the index names one."""
-    url = read_file_facts(asset.facts).provenance
-    if url is None:
-        raise NotFound(f"there is no provenance of {wanted}")
-    return Sidecar(kind="provenance", url=url)
-
-
-SIDECARS: Final[dict[str, Callable[[Wanted, Asset], Sidecar]]] = {
-    "metadata": _metadata,
-    "provenance": _provenance,
-}
-MEDIA_TYPES: Final = {
-    "metadata": "text/plain; charset=utf-8",
-    "provenance": "application/vnd.pypi.integrity.v1+json",
-}
-
-
 async def _sidecar(depot: Depot, request: Request, wanted: Wanted, kind: str) -> Response:
-    describe = partial(SIDECARS[kind], wanted)
+    describe = partial(documents.DESCRIBED[kind], wanted)
     document = await sidecars.fetch(depot, wanted, kind, describe)
+    media_type = documents.MEDIA_TYPES[kind]
     if request.method == "HEAD":
-        return assets.answer_head(request, document.asset, MEDIA_TYPES[kind])
+        return assets.answer_head(request, document.asset, media_type)
     return await assets.answer_stored(
         depot,
         wanted.place.domain.id,
         request,
         document.asset,
-        media_type=MEDIA_TYPES[kind],
+        media_type=media_type,
         seen=document.seen,
     )
