@@ -6,6 +6,7 @@ import asyncio
 import io
 import logging
 import random
+import ssl
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable
@@ -112,15 +113,18 @@ class UpstreamClient:
         self._proxies = Proxies()
 
     async def __aenter__(self) -> Self:
-        self._trusted = self._session(None)
-        self._public = self._session(PublicResolver())
+        tls = ssl.create_default_context()  # reads all certificates of the system: once for both
+        self._trusted = self._session(None, tls)
+        self._public = self._session(PublicResolver(), tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._trusted.close()
         await self._public.close()
 
-    def _session(self, resolver: PublicResolver | None) -> aiohttp.ClientSession:
+    def _session(
+        self, resolver: PublicResolver | None, tls: ssl.SSLContext
+    ) -> aiohttp.ClientSession:
         limits = self._limits
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -129,6 +133,7 @@ class UpstreamClient:
                 ttl_dns_cache=300,
                 keepalive_timeout=30,
                 resolver=resolver,
+                ssl=tls,
             ),
             auto_decompress=False,
             read_bufsize=PIECE,

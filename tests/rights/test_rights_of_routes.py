@@ -26,6 +26,7 @@ from standins import Registry
 
 from proxy.formats import INSTALLED
 from proxy.formats.npm import routes as npm_routes
+from proxy.formats.pypi import documents
 from proxy.formats.pypi import routes as pypi_routes
 from proxy.web import probes
 
@@ -189,7 +190,7 @@ def world(closed: Entrepot, shelves: Shelves, public: Registry) -> Iterator[Worl
 
 def test_every_branch_of_the_edges_has_a_row() -> None:
     code = branches(pypi_routes) | branches(npm_routes)
-    code |= {f"SIDECARS {kind}" for kind in pypi_routes.SIDECARS}
+    code |= {f"SIDECARS {kind}" for kind in documents.DESCRIBED}
     code |= {f"SERVICES {'/'.join(parts)}" for parts in npm_routes.SERVICES}
     code |= {f"open {parts}" for edge in INSTALLED for parts in edge.open_to_all}
     assert {name for row in ROWS for name in row.covers} == code
