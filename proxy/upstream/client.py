@@ -111,20 +111,18 @@ class UpstreamClient:
         self._clock = clock
         self._breakers: dict[str, Breaker] = {}
         self._proxies = Proxies()
+        self._tls = ssl.create_default_context()  # reads all certificates of the system: once
 
     async def __aenter__(self) -> Self:
-        tls = ssl.create_default_context()  # reads all certificates of the system: once for both
-        self._trusted = self._session(None, tls)
-        self._public = self._session(PublicResolver(), tls)
+        self._trusted = self._session(None)
+        self._public = self._session(PublicResolver())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._trusted.close()
         await self._public.close()
 
-    def _session(
-        self, resolver: PublicResolver | None, tls: ssl.SSLContext
-    ) -> aiohttp.ClientSession:
+    def _session(self, resolver: PublicResolver | None) -> aiohttp.ClientSession:
         limits = self._limits
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -133,7 +131,7 @@ class UpstreamClient:
                 ttl_dns_cache=300,
                 keepalive_timeout=30,
                 resolver=resolver,
-                ssl=tls,
+                ssl=self._tls,
             ),
             auto_decompress=False,
             read_bufsize=PIECE,
