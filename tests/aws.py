@@ -39,6 +39,16 @@ def client(server: Entrepot, key: tuple[str, str] = ADMIN, **settings: Any) -> A
 _clients: WeakSet[Any] = WeakSet()
 
 
+def cut_off(server: Entrepot, pattern: str) -> None:
+    """Lets no package of this pattern come from an external connection."""
+    group = {"domain": "acme", "packageGroup": pattern}
+    aws = client(server)
+    aws.create_package_group(**group)
+    aws.update_package_group_origin_configuration(
+        **group, restrictions={"EXTERNAL_UPSTREAM": "BLOCK"}
+    )
+
+
 def close_connections() -> None:
     """Closes what clients keep open; they can be used again."""
     for one in list(_clients):

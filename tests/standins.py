@@ -8,6 +8,7 @@ import io
 import json
 import tarfile
 import threading
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from urllib.parse import unquote
 from archives import packing
 
 ZEROS = bytes(1 << 20)
+QUIET_S = 0.3  # for what would be asked besides
 
 
 def wheel(name: str, version: str, *, requires: tuple[str, ...] = (), padding: int = 0) -> bytes:
@@ -112,6 +114,15 @@ class Registry:
     faults: dict[str, Fault] = field(default_factory=dict)  # by the path that is asked
     serial: int | None = None  # X-PyPI-Last-Serial of project pages
     url: str = ""
+
+    def expect_asked(self, *paths: str) -> None:
+        """Waits until all of these have been asked for; once each, and nothing else is."""
+        end = time.monotonic() + 20
+        while not set(paths) <= self.asked.keys():
+            assert time.monotonic() < end, set(paths) - self.asked.keys()
+            time.sleep(0.02)
+        time.sleep(QUIET_S)
+        assert self.asked == dict.fromkeys(paths, 1), self.asked
 
     def offers(
         self,

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 import uvloop  # noqa: F401 - imported before the fork
 
-from proxy import cli, formats
+from proxy import cli
 from proxy.api import model
 from storage.catalogue.engines import postgresql  # noqa: F401 - imported before the fork
 
@@ -70,7 +70,6 @@ def main() -> None:
     """Takes orders until nobody can give one."""
     for module in set(cli.COMMANDS.values()):
         importlib.import_module(module)
-    assert formats.FORMATS
     model.routes()
     gc.collect()
     gc.freeze()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -30,8 +29,10 @@ from storage.records import SECOND, Instant, PackageRef, RepositoryId
 STEPS: Final = 3  # from what a client has asked for
 MAX_FOLLOWED: Final = 250  # names for one that a client asks for: a packument may name any number
 MAX_WAITING: Final = 1_000  # names; what is beyond is left to the client
-MAX_SEEN: Final = 10_000  # names
+MAX_SEEN: Final = 20_000  # names, with what each needs
 NEWS_S: Final = 60  # an answer of the registry that is older was followed when it came
+
+_Key = tuple[RepositoryId, PackageRef]
 
 
 class Scout(Protocol):
@@ -70,8 +71,10 @@ class _Step:
 class _Seen:
     """A name that was looked at."""
 
+    need: Need
     left: int
     at: Instant
+    needs: tuple[Need, ...] | None = None  # None: it was not asked, or could not be learned
 
 
 class LookAhead:
@@ -81,7 +84,7 @@ class LookAhead:
         self._at_once = at_once
         self._working = 0
         self._waiting: deque[_Step] = deque()
-        self._seen: Recent[tuple[RepositoryId, PackageRef], _Seen] = Recent(MAX_SEEN)
+        self._seen: Recent[_Key, _Seen] = Recent(MAX_SEEN)
 
     def follow(self, depot: Depot, place: Place, ref: PackageRef, scout: Scout) -> None:
         """Goes ahead of a client that was just given this package's index."""
@@ -89,17 +92,25 @@ class LookAhead:
             self._add(depot, _Step(place, Need(ref), scout, STEPS, _Trail()))
 
     def _add(self, depot: Depot, step: _Step) -> None:
-        key, now = (step.place.repository.id, step.need.ref), depot.clock()
+        key, now = _key(step), depot.clock()
         seen = self._seen.get(key)
-        if seen is not None and seen.left >= step.left and _is_recent(seen.at, now):
+        if seen is not None and not _is_recent(seen.at, now):
+            seen = None
+        if seen is not None and seen.left >= step.left:
             return
         if step.trail.left < 0 or len(self._waiting) >= MAX_WAITING:
             return
         step.trail.left -= 1
-        self._seen.put(key, _Seen(step.left, now), 1)
+        if seen is not None and not step.need.requirement:
+            step = replace(step, need=seen.need)  # a client does not say for what it asks
+        needs = seen.needs if seen is not None and seen.need == step.need else None
+        self._keep(key, _Seen(step.need, step.left, now, needs))
         self._waiting.append(step)
         if self._working < self._at_once:
             self._begin(depot)
+
+    def _keep(self, key: _Key, seen: _Seen) -> None:
+        self._seen.put(key, seen, 1 + len(seen.needs or ()))
 
     def _begin(self, depot: Depot) -> None:
         try:
@@ -117,15 +128,34 @@ class LookAhead:
             self._working -= 1
 
     async def _look(self, depot: Depot, step: _Step) -> None:
-        place, ref = step.place, step.need.ref
-        view = await look(depot, place, ref)
-        if not step.left or not _is_news(view, depot.clock()):
-            return
-        for index in (await listed(depot, place, ref, view)).values():
-            # Who asks for it gets the answer that says why; nobody waits for this one.
-            with suppress(EntrepotError, StorageError):
-                for need in await step.scout(depot, place, step.need, index):
-                    self._add(depot, replace(step, need=need, left=step.left - 1))
+        key = _key(step)
+        seen = self._seen.get(key)
+        needs = seen.needs if seen is not None and seen.need == step.need else None
+        if needs is None:
+            needs = await _needs(depot, step)
+            seen = self._seen.get(key)
+            if seen is not None and seen.need == step.need:
+                self._keep(key, replace(seen, needs=needs))
+        for need in needs or () if step.left else ():
+            self._add(depot, replace(step, need=need, left=step.left - 1))
+
+
+def _key(step: _Step) -> _Key:
+    return step.place.repository.id, step.need.ref
+
+
+async def _needs(depot: Depot, step: _Step) -> tuple[Need, ...] | None:
+    """Asks for the index; what is needed with the package, if the registry was asked just now and a step is left."""
+    view = await look(depot, step.place, step.need.ref)
+    if not step.left or not _is_news(view, depot.clock()):
+        return None
+    found: list[Need] = []
+    try:
+        for index in (await listed(depot, step.place, step.need.ref, view)).values():
+            found += await step.scout(depot, step.place, step.need, index)
+    except (EntrepotError, StorageError):
+        return None  # who asks for it gets the answer that says why; nobody waits for this one
+    return tuple(found[:MAX_FOLLOWED])
 
 
 def _is_news(view: View, now: Instant) -> bool:

@@ -40,6 +40,24 @@ def version_in(python: Path, module: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
+def test_the_registry_is_asked_ahead_of_pip(
+    server: Entrepot, registry: Registry, tmp_path: Path
+) -> None:
+    """Pip is told to take no dependencies, so whatever is asked about them it has not asked."""
+    registry.offers("anvil", "1.0", requires=("hammer<2", "nothing; sys_platform == 'none'"))
+    registry.offers("hammer", "1.0", requires=("handle",))
+    registry.offers("hammer", "2.0")
+    registry.offers("handle", "1.0")
+    done = install("pip", environment(tmp_path / "venv"), server.index(), "--no-deps", "anvil")
+    assert done.returncode == 0, done.stderr + server.log()
+    anvil, hammer, handle = (
+        f"/files/{n}-1.0-py3-none-any.whl" for n in ("anvil", "hammer", "handle")
+    )
+    pages = [f"/simple/{name}/" for name in ("anvil", "hammer", "handle")]
+    documents = [f"{wheel}.metadata" for wheel in (anvil, hammer, handle)]
+    registry.expect_asked(*pages, *documents, anvil)
+
+
 @pytest.mark.fleet
 @pytest.mark.parametrize("client", ["pip", "uv"])
 def test_what_was_installed_once_installs_again_without_the_registry(
