@@ -17,6 +17,7 @@ SECTIONS = (
     ("Small pages under load", ("W12",)),
     ("Authentication and workers", ("auth", "workers")),
 )  # fmt: skip
+ORDER = [*(name for _, names in SECTIONS for name in names), "busy"]
 WORDS = {
     "rps": "a second",
     "gb_s": "GB/s",
@@ -95,7 +96,7 @@ def runs_of(rows: Sequence[dict]) -> list[str]:
         began = known.setdefault((row["commit"], row["machine"]), {})
         began[row["workload"]] = min(row["began"], began.get(row["workload"], row["began"]))
     return [
-        f"- `{commit}` on {machine}, from {min(began.values())}: {', '.join(began)}"
+        f"- `{commit}` on {machine}, from {min(began.values())}: {', '.join(sorted(began, key=ORDER.index))}"
         for (commit, machine), began in known.items()
     ]
 

@@ -37,6 +37,11 @@ def commit() -> str:
     return subprocess.run(line, capture_output=True, text=True, check=False).stdout.strip()
 
 
+def command() -> str:
+    """How the run was called; of paths the last part, since folders are those of one machine."""
+    return " ".join(["benchmarks", *(word.rstrip("/").rpartition("/")[2] for word in sys.argv[1:])])
+
+
 def rounded(row: dict) -> dict:
     return {
         name: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
@@ -52,7 +57,7 @@ class Results:
     began: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()))
     commit: str = field(default_factory=commit)
     machine: str = field(default_factory=machine)
-    command: str = field(default_factory=lambda: " ".join(["benchmarks", *sys.argv[1:]]))
+    command: str = field(default_factory=command)
 
     def write(self, rows: Sequence[dict]) -> None:
         """Replaces the file: what was measured is not lost when the rest fails."""
