@@ -93,8 +93,11 @@ LOST_LINES: Final = Gauge(
 
 
 @dataclass(slots=True)
-class _Tally:
-    """Answers of one kind that the metrics do not know of yet: adding here costs a tenth."""
+class Tally:
+    """Answers of one kind that the metrics do not know of yet: adding here costs a tenth.
+
+    On the event loop alone; the metrics show what was added after `hand_over`.
+    """
 
     requests: Counter
     durations: Durations
@@ -104,7 +107,20 @@ class _Tally:
     quick_s: float = 0.0  # their sum
     sent_bytes: int = 0
 
+    def add(self, took_s: float, sent_bytes: int) -> None:
+        """Counts one answer."""
+        if not self.count:
+            _waiting.append(self)
+        self.count += 1
+        self.sent_bytes += sent_bytes
+        if took_s <= QUICK_S:
+            self.quick += 1
+            self.quick_s += took_s
+        else:
+            self.durations.observe(took_s)
+
     def hand_over(self) -> None:
+        """Lets the metrics know."""
         self.requests.inc(self.count)
         self.durations.observe_quick(self.quick, self.quick_s)
         self.sent.inc(self.sent_bytes)
@@ -112,32 +128,17 @@ class _Tally:
         self.quick_s = 0.0
 
 
-_waiting: list[_Tally] = []  # those that hold anything
+_waiting: list[Tally] = []  # those that hold anything
 
 
 @lru_cache(maxsize=1_024)
-def _tally(format: str, method: str, status: int, source: str) -> _Tally:
-    return _Tally(
+def tally_of(format: str, method: str, status: int, source: str) -> Tally:
+    """Where answers of a kind are counted."""
+    return Tally(
         REQUESTS.labels(format, method, status, source),
         DURATION.labels(format),
         SENT.labels(format),
     )
-
-
-def count_request(
-    format: str, method: str, status: int, source: str, *, took_s: float, sent_bytes: int
-) -> None:
-    """Counts one answer; the metrics show it after `hand_over`. On the event loop alone."""
-    tally = _tally(format, method, status, source)
-    if not tally.count:
-        _waiting.append(tally)
-    tally.count += 1
-    tally.sent_bytes += sent_bytes
-    if took_s <= QUICK_S:
-        tally.quick += 1
-        tally.quick_s += took_s
-    else:
-        tally.durations.observe(took_s)
 
 
 def hand_over() -> None:

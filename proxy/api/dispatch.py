@@ -28,7 +28,7 @@ from proxy.auth.sigv4 import (
 )
 from proxy.errors import EntrepotError, Invalid
 from proxy.flows.depot import Depot
-from proxy.observe import count_request
+from proxy.observe import tally_of
 from proxy.web.admission import Admission, Caller
 from proxy.web.bodies import refuse_coding
 from proxy.web.browsers import protect
@@ -89,7 +89,7 @@ class ControlPlane:
         sent = await send_answer(response, scope, receive, send, log=log, request_id=request_id)
         took_s = time.perf_counter() - started
         method = known_method(request.method)
-        count_request(LABEL, method, response.status_code, "api", took_s=took_s, sent_bytes=sent)
+        tally_of(LABEL, method, response.status_code, "api").add(took_s, sent)
         log.info(
             "request.served",
             extra={

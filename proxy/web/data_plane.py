@@ -25,7 +25,7 @@ from proxy.web.finished import ENDLESS, PASSING, FinishedAnswers, Lasting
 from proxy.web.heads import asked, has_same
 from proxy.web.rates import Rates
 from proxy.web.sending import send_answer
-from proxy.web.traces import new_request_id, served
+from proxy.web.traces import Served, new_request_id
 from proxy.web.turns import turn_to_begin
 from storage.catalogue.tags import Taggable
 from storage.errors import StorageError
@@ -78,16 +78,15 @@ class DataPlane:
         sent = await send_answer(
             response, scope, receive, send, log=log, request_id=request_id.decode()
         )
-        served(
+        trace = Served(
             label=label,
             method=request.method,
             path=scope["path"],
             status=response.status_code,
             source=source,
             sent=sent,
-            took_s=time.perf_counter() - started,
-            request_id=request_id,
         )
+        trace.tell(request_id, time.perf_counter() - started)
 
     def _finish(
         self, request: Request, response: Lasting, *, stamp: int, label: str, source: str

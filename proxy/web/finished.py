@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from starlette.responses import Response
@@ -21,12 +22,13 @@ from proxy.flows.unaltered import Seen, Unaltered
 from proxy.observe import FINISHED_BYTES
 from proxy.web.edge import SOURCE, STORED, UPSTREAM
 from proxy.web.heads import Key, KnownHeads
+from proxy.web.traces import Served
 from storage.catalogue import Catalogue, standing
 from storage.errors import StorageError
 from storage.records import Instant
 
 MAX_BODY: Final = 32 << 20  # bytes of an answer; pages may be large, and are held as pages anyway
-OVERHEAD: Final = 1_024  # bytes that an entry costs besides its body
+OVERHEAD: Final = 2_048  # bytes that an entry costs besides its body
 MAX_KEY: Final = 4_096  # bytes: what clients send decides how long keys are
 NOT_KEPT: Final = frozenset({b"content-length", b"x-request-id"})
 ON_304: Final = frozenset(
@@ -64,8 +66,7 @@ class Lasting(Response):
 class Finished:
     """One answer, ready to be written behind a status line and the server's own headers."""
 
-    path: str  # as the log shows it
-    head: bytes  # of a 200: all but the status line and the server's own headers
+    head: bytes  # of a 200: what follows the request's id, after its status line and the server's own headers
     body: bytes
     head_304: bytes
     etag: bytes  # with its quotes, without W/
@@ -74,8 +75,8 @@ class Finished:
     access: int | None
     since: Instant  # a clock that went back behind it says nothing of `until`
     until: Instant
-    label: str  # of the format, for metrics
-    source: str
+    served: Served  # what a 200 leaves behind
+    served_304: Served
 
 
 class FinishedAnswers:
@@ -125,8 +126,9 @@ class FinishedAnswers:
         if source == UPSTREAM:  # it is stored now
             source = STORED
             headers[SOURCE.lower().encode()] = STORED.encode()
+        path = key[0].partition(b"?")[0].decode("latin-1")
+        trace = partial(Served, label=label, method="GET", path=path, source=source)
         finished = Finished(
-            path=key[0].partition(b"?")[0].decode("latin-1"),
             head=_head(headers, NOT_KEPT) + b"content-length: %d\r\n\r\n" % len(body),
             body=body,
             head_304=_head(headers, frozenset(headers) - ON_304) + b"\r\n",
@@ -136,8 +138,8 @@ class FinishedAnswers:
             access=response.access,
             since=self._clock(),
             until=response.until,
-            label=label,
-            source=source,
+            served=trace(status=200, sent=len(body)),
+            served_304=trace(status=304, sent=0),
         )
         self._held.put(key, finished, _cost(key, body))
         FINISHED_BYTES.set(self._held.held_bytes)
@@ -167,4 +169,4 @@ def _cost(key: Key, body: bytes) -> int:
 
 def _head(headers: dict[bytes, bytes], without: frozenset[bytes]) -> bytes:
     lines = [name + b": " + value for name, value in headers.items() if name not in without]
-    return b"".join(line + b"\r\n" for line in lines)
+    return b"\r\n" + b"".join(line + b"\r\n" for line in lines)

@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 from proxy.web.finished import Finished, FinishedAnswers
 from proxy.web.guarded import GuardedProtocol
 from proxy.web.heads import Key, key_of, only_tag, single
-from proxy.web.traces import new_request_id, served
+from proxy.web.traces import new_request_id
 from proxy.web.zerocopy import EXTENSION, ZeroCopyCycle
 
 PREFIX: Final = b"/d/"
@@ -113,25 +113,16 @@ class FastProtocol(GuardedProtocol):
     def _send(self, answer: Finished, tag: bytes | None, started: float) -> None:
         """Writes the answer, or 304 to a client that has it, and leaves its traces."""
         request_id = new_request_id()
-        line = b"x-request-id: %b\r\n" % request_id
-        same = tag is not None and tag == answer.etag
-        if same:
-            parts = (NOT_MODIFIED, self._own_headers(), line, answer.head_304)
-            self.transport.write(b"".join(parts))
+        own = self._own_headers()
+        if tag is not None and tag == answer.etag:
+            self.transport.write(b"".join((NOT_MODIFIED, own, request_id, answer.head_304)))
+            trace = answer.served_304
         else:
-            head = b"".join((OK, self._own_headers(), line, answer.head))
+            head = b"".join((OK, own, request_id, answer.head))
             self.transport.writelines((head, answer.body))
+            trace = answer.served
         self.answered_at_once()
-        served(
-            label=answer.label,
-            method="GET",
-            path=answer.path,
-            status=304 if same else 200,
-            source=answer.source,
-            sent=0 if same else len(answer.body),
-            took_s=time.perf_counter() - started,
-            request_id=request_id,
-        )
+        trace.tell(request_id, time.perf_counter() - started)
 
     def _asked(self) -> tuple[Key, bytes | None] | None:
         """What this request asks for, and the entity tag that the client has; None: it is not simple."""
@@ -167,9 +158,9 @@ class FastProtocol(GuardedProtocol):
         )
 
     def _own_headers(self) -> bytes:
-        """The server's own headers; the list of them is another one every second, for it holds the date."""
+        """The server's own headers, up to the request's id; their list is another one every second: it holds the date."""
         present = self.server_state.default_headers
         if FastProtocol._made_of is not present:
-            made = b"".join(b"%b: %b\r\n" % pair for pair in present)
+            made = b"".join(b"%b: %b\r\n" % pair for pair in present) + b"x-request-id: "
             FastProtocol._made_of, FastProtocol._made = present, made
         return FastProtocol._made

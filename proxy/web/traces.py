@@ -6,8 +6,8 @@ import logging
 import os
 from typing import Final
 
-from proxy.logs import write_request_line
-from proxy.observe import count_request
+from proxy.logs import RequestLine
+from proxy.observe import tally_of
 
 log = logging.getLogger("entrepot.requests")
 
@@ -31,26 +31,26 @@ def known_method(method: str) -> str:
     return method if method in {"GET", "HEAD", "PUT", "POST", "DELETE"} else "other"
 
 
-def served(
-    *,
-    label: str,
-    method: str,
-    path: str,
-    status: int,
-    source: str,
-    sent: int,
-    took_s: float,
-    request_id: bytes,
-) -> None:
-    """Tells of one answer, whichever way it went; `path` is without the query."""
-    count_request(label, known_method(method), status, source, took_s=took_s, sent_bytes=sent)
-    write_request_line(
-        log,
-        request_id=request_id,
-        method=method,
-        path=path[:MAX_PATH],
-        status=status,
-        took_s=took_s,
-        sent_bytes=sent,
-        source=source,
-    )
+class Served:
+    """What one answer leaves behind whenever it is given, whichever way it goes; `path` is without the query."""
+
+    __slots__ = ("_line", "_sent", "_tally")
+
+    def __init__(
+        self, *, label: str, method: str, path: str, status: int, source: str, sent: int
+    ) -> None:
+        self._sent = sent
+        self._tally = tally_of(label, known_method(method), status, source)
+        self._line = RequestLine(
+            log,
+            method=method,
+            path=path[:MAX_PATH],
+            status=status,
+            sent_bytes=sent,
+            source=source,
+        )
+
+    def tell(self, request_id: bytes, took_s: float) -> None:
+        """Tells that it was given once more."""
+        self._tally.add(took_s, self._sent)
+        self._line.write(request_id, took_s)

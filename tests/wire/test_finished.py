@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
@@ -228,3 +229,31 @@ def test_each_answer_is_counted_and_has_its_line_in_the_log(
     logged = {line.get("request_id"): line for line in lines}
     assert {logged[one]["path"] for one in ids} == {PAGE}
     assert {logged[one]["status"] for one in ids} == {200}
+
+
+def test_lines_say_the_same_whichever_way_the_answer_went(
+    server: Entrepot, wire: Wire, registry: Registry
+) -> None:
+    registry.offers("anvil", "1.0")
+    began = datetime.now(UTC)
+    etag = wire.get(PAGE)[1]["etag"]
+    answers = [wire.get(PAGE, If_None_Match=tag) for tag in (etag, '"none"') for _ in range(3)]
+    ended = datetime.now(UTC)
+    lines = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
+    logged = {line.get("request_id"): line for line in lines}
+    for status, headers, body in answers:
+        line = logged[headers["x-request-id"]]
+        at = datetime.fromisoformat(line.pop("at"))
+        assert began - timedelta(milliseconds=1) <= at <= ended
+        assert 0 <= line.pop("duration_ms") < 1000 * (ended - began).total_seconds()
+        assert line == {
+            "level": "info",
+            "event": "request.served",
+            "request_id": headers["x-request-id"],
+            "method": "GET",
+            "path": PAGE,
+            "status": status,
+            "bytes": len(body),
+            "source": headers["x-entrepot-source"],
+        }
+    assert [status for status, _, _ in answers] == [304, 304, 304, 200, 200, 200]
