@@ -59,17 +59,24 @@ class Result:
     other: str  # the system that it was compared with
     own_value: float | None  # medians
     other_value: float | None
-    values: tuple[float, ...]  # by round, what the goal is about
+    runs: tuple[tuple[float, ...], ...]  # what the goal is about: for each run, by round
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Of all rounds of all runs."""
+        return tuple(value for run in self.runs for value in run)
 
     @property
     def value(self) -> float | None:
-        if not self.values:
-            return None
+        return self.counted(self.values) if self.values else None
+
+    def counted(self, values: Sequence[float]) -> float:
+        """What counts of several rounds: the median, or the worst where the goal is about each of them."""
         if self.goal.kind is not Kind.EVERY:
-            return median(self.values)
+            return median(values)
         if self.goal.exactly:
-            return max(self.values, key=lambda value: abs(value - self.goal.bound))
-        return min(self.values) if self.goal.at_least else max(self.values)
+            return max(values, key=lambda value: abs(value - self.goal.bound))
+        return min(values) if self.goal.at_least else max(values)
 
     @property
     def reached(self) -> bool | None:
@@ -229,18 +236,26 @@ class Measured:
         others = self.rounds(goal.row, case, other, goal.metric) if compared else {}
         match goal.kind:
             case Kind.RATIO:
-                values = [own[key] / others[key] for key in own if others.get(key)]
+                values = {key: own[key] / others[key] for key in own if others.get(key)}
             case Kind.ABOVE:
-                values = [own[key] - others[key] for key in own if key in others]
+                values = {key: own[key] - others[key] for key in own if key in others}
             case _:
-                values = list(own.values())
+                values = own
         return Result(
             goal=goal,
             other=other if compared else "",
             own_value=median(own.values()) if own else None,
             other_value=median(others.values()) if others else None,
-            values=tuple(values),
+            runs=by_run(values),
         )
+
+
+def by_run(values: dict[tuple, float]) -> tuple[tuple[float, ...], ...]:
+    """Values by run and round, a tuple for each run."""
+    runs: dict[object, list[float]] = {}
+    for (run, _), value in values.items():
+        runs.setdefault(run, []).append(value)
+    return tuple(map(tuple, runs.values()))
 
 
 def results(rows: Sequence[dict]) -> list[Result]:
@@ -250,13 +265,16 @@ def results(rows: Sequence[dict]) -> list[Result]:
 
 
 def spread(result: Result) -> str:
-    """The value that counts, with the range over the rounds."""
+    """The value that counts, with the range over the rounds, and what it is in each run where there are several."""
     if result.value is None:
         return "–"
     text = number(result.value)
-    if len(result.values) > 1 and min(result.values) != max(result.values):
-        text += f" ({number(min(result.values))}–{number(max(result.values))})"
-    return text
+    low, high = min(result.values), max(result.values)
+    if low == high:
+        return text
+    each = ", ".join(number(result.counted(run)) for run in result.runs)
+    runs = f"; {each}" if len(result.runs) > 1 else ""
+    return f"{text} ({number(low)}–{number(high)}{runs})"
 
 
 def markdown(rows: Sequence[dict]) -> str:

@@ -39,6 +39,18 @@ def test_the_same_round_of_another_run_is_another_round() -> None:
     assert Measured(rows).result(goal(against=STATIC)).reached is None
 
 
+def test_the_median_of_each_run_stands_beside_that_of_all_rounds() -> None:
+    rows = [
+        one
+        for run, values in ((1, (50, 60, 70)), (2, (80, 90, 95)))
+        for n, value in enumerate(values)
+        for one in (row("entrepot", value, run=run, round_=n), row(STATIC, 100, run=run, round_=n))
+    ]
+    found = Measured(rows).result(goal(against=STATIC))
+    assert found.runs == ((0.5, 0.6, 0.7), (0.8, 0.9, 0.95))
+    assert goals.spread(found) == "0.75 (0.5\u20130.95; 0.6, 0.9)"
+
+
 def test_a_cache_is_no_application_and_a_peer_that_dropped_clients_is_not_the_best() -> None:
     rows = [
         row("entrepot", 2.0, ok=200),
