@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
+from proxy.computing import computed
 from proxy.errors import NotFound
 from proxy.flows import indexes
 from proxy.flows.depot import Depot
@@ -21,6 +22,7 @@ from storage.records import Content, PackageRef, RepositoryId, RevisionId
 
 log = logging.getLogger("entrepot.index")
 
+VERSION: Final = 400  # bytes of work that a listed version is when it is merged, about
 FEW: Final = 48  # assets that are read on the event loop: half a millisecond
 SERVER_PRINCIPAL: Final = "entrepot"  # who refreshes what is held; no account
 
@@ -42,7 +44,10 @@ async def offered(depot: Depot, place: Place, ref: PackageRef, view: View) -> Of
         UpstreamUnavailable, UpstreamCorrupt: nobody knows it, and a connection could not be asked.
     """
     found = await listed(depot, place, ref, view)
-    lists = {name: listings(depot, ref, index) for name, index in found.items()}
+    size = VERSION * sum(len(index.versions) for index in found.values())
+    lists = await computed(
+        lambda: {name: listings(depot, ref, index) for name, index in found.items()}, size=size
+    )
     few = await depot.catalogue.read(holds_few, view.walk, ref)
     look = depot.catalogue.read if few else depot.catalogue.scan
     shelves = await look(look_at_shelves, view.walk, ref)
@@ -50,7 +55,8 @@ async def offered(depot: Depot, place: Place, ref: PackageRef, view: View) -> Of
         renewed = refreshes(view.walk, held=shelves.held, listed=lists)
         if renewed and await _refresh(depot, place, ref, renewed):
             shelves = await look(look_at_shelves, view.walk, ref)
-    offers = offer(view.walk, held=shelves.held, listed=lists)
+    size += VERSION * sum(map(len, shelves.held.values()))
+    offers = await computed(lambda: offer(view.walk, held=shelves.held, listed=lists), size=size)
     if not offers and not found and not shelves.known:
         raise _absence(place, ref, view)
     contents = await look(
@@ -67,7 +73,7 @@ async def offered(depot: Depot, place: Place, ref: PackageRef, view: View) -> Of
     names = {found.version for found in offers}
     return OfferedIndex(
         package=ref,
-        versions=tuple(_offered(offers, contents)),
+        versions=await computed(lambda: tuple(_offered(offers, contents)), size=size),
         tags={tag: version for tag, version in tags.items() if version in names},
         facts=tuple(index.facts for index in found.values()),
     )

@@ -220,10 +220,11 @@ async def _keep(
         return await _confirm(depot, domain, via, ref, fresh)
     await depot.keys.require(domain)
     packed = depot.keys.documents.seal(domain, _row(via, ref), packed)
+    # Before anybody can read that it is the one: who came in between would unpack it once more.
+    depot.indexes.put((domain, via.name, ref), digest, size_bytes, index)
     await depot.catalogue.note(
         remembered.remember, domain, via.name, ref, answer=fresh, packed=packed
     )
-    depot.indexes.put((domain, via.name, ref), digest, size_bytes, index)
     return _believed(depot, fresh)
 
 
