@@ -81,8 +81,8 @@ class GroupMode(StrEnum):
 class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The base of all records: immutable, compared by value, built by keyword.
 
-    They hold texts, numbers and each other, never what could point back to them: the collector of cycles, which
-    would visit every version of every index in memory while the loop waits, need not know them.
+    They hold texts, numbers, JSON and each other, never what could point back to them: the collector of cycles,
+    which would visit every version of every index in memory while the loop waits, need not know them.
     """
 
 
