@@ -24,7 +24,7 @@ PLAIN = (
     kinds.EnumType,
     kinds.StructType,
 )
-JSON = {"manifest"}  # fields with a decoded document, which is a tree
+JSON = {"manifest", "members"}  # fields with a decoded document, which is a tree
 
 
 def records(kind: type[Record]) -> Iterator[type[Record]]:
