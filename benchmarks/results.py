@@ -72,10 +72,13 @@ class Results:
 
 
 def read(files: Sequence[Path]) -> list[dict]:
-    """The rows of result files; each file is a run of its own."""
+    """The rows of result files, in the order in which they were measured; each file is a run of its own."""
+    known = sorted(
+        ((path.stem, json.loads(path.read_text())) for path in files),
+        key=lambda pair: pair[1]["began"],
+    )
     found = []
-    for position, path in enumerate(files):
-        kept = json.loads(path.read_text())
+    for position, (name, kept) in enumerate(known):
         where = {name: kept[name] for name in ("began", "commit", "machine")}
-        found += [row | where | {"run": f"{path.stem}-{position}"} for row in kept["rows"]]
+        found += [row | where | {"run": f"{name}-{position}"} for row in kept["rows"]]
     return found

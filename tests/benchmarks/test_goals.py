@@ -89,6 +89,17 @@ def test_every_goal_is_told_and_those_that_were_not_measured_are_not_reached() -
     assert said[-1].startswith(f"0 of 1 measured goals reached; {len(goals.GOALS)}")
 
 
+def test_runs_stand_in_the_order_in_which_they_were_measured(tmp_path: Path) -> None:
+    for name, began, value in (
+        ("a.json", "2026-01-02T00:00Z", 2),
+        ("b.json", "2026-01-01T23:00Z", 1),
+    ):
+        kept = results.Results(tmp_path / name, began, "abc", "a machine", "hot")
+        kept.write([row("entrepot", value), row(STATIC, 1)])
+    found = Measured(results.read(sorted(tmp_path.iterdir()))).result(goal(against=STATIC))
+    assert found.runs == ((1.0,), (2.0,))
+
+
 def test_the_page_keeps_its_prose(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     path.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n")
