@@ -50,6 +50,7 @@ class Seen:
         return [blob for blob in page if there.get(blob.sha256) != blob.size]
 
     def close(self) -> None:
-        """Throws it away."""
-        self._file.close()
+        """Throws it away, when nobody is at it any more."""
+        with self._alone:
+            self._file.close()
         self._path.unlink(missing_ok=True)

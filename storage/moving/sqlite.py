@@ -6,8 +6,10 @@ import asyncio
 import fcntl
 import os
 import sqlite3
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from storage.errors import CannotMove, StorageUnavailable
 from storage.moving import guards
@@ -24,6 +26,9 @@ from storage.moving.rows import (
 )
 from storage.moving.schema import Key, Table
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 FILE: Final = "catalogue.sqlite3"
 LOCK: Final = "catalogue.lock"  # held around every write transaction, as the engine does
 TURN: Final = "moving.lock"  # held by the move that fills this store
@@ -36,6 +41,8 @@ class SqliteRows:
     def __init__(self, folder: Path, *, writes: bool) -> None:
         self._folder = folder
         self._writes = writes
+        # Whoever is interrupted leaves a thread behind that is still reading: it is not closed under its hands.
+        self._alone = threading.Lock()
         self._turn = self._lock = -1
         if writes:
             self._turn = _alone(folder)
@@ -56,18 +63,26 @@ class SqliteRows:
 
     async def page(self, table: Table, *, after: Key | None) -> Page:
         """The rows that follow this key."""
-        return await asyncio.to_thread(self._page, table, after)
+        return await asyncio.to_thread(self._in_turn, self._page, table, after)
 
     async def apply(self, table: Table, changes: Changes) -> None:
         """Makes these changes."""
-        await asyncio.to_thread(self._apply, table, changes)
+        await asyncio.to_thread(self._in_turn, self._apply, table, changes)
 
     async def close(self) -> None:
-        """Lets go of the file and of the locks."""
-        self._connection.close()
+        """Lets go of the file and of the locks, when nobody is at it any more."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        with self._alone:
+            self._connection.close()
         for descriptor in (self._lock, self._turn):
             if descriptor >= 0:
                 os.close(descriptor)
+
+    def _in_turn(self, work: Callable[P, R], *values: P.args, **named: P.kwargs) -> R:
+        with self._alone:
+            return work(*values, **named)
 
     def _page(self, table: Table, after: Key | None) -> Page:
         values, limit = after or (), PAGE + 1
