@@ -81,7 +81,7 @@ class Principals:
     async def generation(self) -> int:
         """Equal generations: nobody's rights have changed by a key, an identity policy or a revocation."""
         stamp = self._catalogue.stamp()
-        if stamp != self._seen[0] and not self._catalogue.untouched(self._seen[0], None):
+        if stamp != self._seen[0] and not self._catalogue.untouched(self._seen[0]):
             generation = await self._catalogue.read(access.generation)
             if generation != self._seen[1]:
                 self._keys.clear()

@@ -20,9 +20,8 @@ from proxy.flows.index import offered
 from proxy.flows.look import View, look
 from proxy.flows.places import Place, Surroundings
 from proxy.flows.recent import Recent
-from proxy.flows.unaltered import Seen
+from proxy.flows.unaltered import Seen, generation_now
 from proxy.format import OfferedIndex, Rendered
-from storage.catalogue import packages
 from storage.catalogue.packages import Generation
 from storage.records import Instant, PackageRef, RepositoryId
 
@@ -139,21 +138,25 @@ def _shown(place: Place, ref: PackageRef, kept: _Kept) -> Shown:
         page=kept.page,
         stale=kept.stale,
         until=kept.believed_until,
-        seen=Seen(
-            domain=place.domain.id,
-            repository=place.repository.id,
-            ref=ref,
-            generation=kept.generation,
-        ),
+        seen=_seen(place, ref, kept),
+    )
+
+
+def _seen(place: Place, ref: PackageRef, kept: _Kept) -> Seen:
+    return Seen(
+        domain=place.domain.id,
+        repository=place.repository.id,
+        ref=ref,
+        generation=kept.generation,
     )
 
 
 async def _holds(depot: Depot, place: Place, ref: PackageRef, key: Key, kept: _Kept) -> bool:
     """Whether nothing has changed since the page was last seen to be true."""
     stamp = depot.catalogue.stamp()
-    if stamp == kept.stamp or depot.catalogue.untouched(kept.stamp, (place.domain.id, ref)):
+    if stamp == kept.stamp:
         return True
-    generation = await depot.catalogue.read(packages.generation, place.domain.id, ref)
+    generation = await generation_now(depot.catalogue, kept.stamp, _seen(place, ref, kept))
     if not depot.unaltered.same(place.repository.id, ref, kept.generation, generation):
         return False
     depot.pages.put(key, replace(kept, stamp=stamp, generation=generation))

@@ -96,7 +96,7 @@ class Places:
         """
         stamp = self._catalogue.stamp()
         held = self._held.get(domain)
-        if held is not None and (held[0] == stamp or self._catalogue.untouched(held[0], None)):
+        if held is not None and (held[0] == stamp or self._catalogue.untouched(held[0])):
             return held[1]
         row = await self._catalogue.read(domains.find, domain)
         if row is None:

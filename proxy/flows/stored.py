@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from proxy.flows.recent import Recent
-from proxy.flows.unaltered import Seen, Unaltered
-from storage.catalogue import Catalogue, packages
+from proxy.flows.unaltered import Seen, Unaltered, generation_now
+from storage.catalogue import Catalogue
 from storage.catalogue.packages import Generation
 from storage.records import Asset, DomainId, PackageRef, RepositoryId
 
@@ -52,14 +52,14 @@ class StoredAssets:
         if entry is None:
             return None
         stamp = self._catalogue.stamp()
-        if stamp != entry.stamp and not self._catalogue.untouched(entry.stamp, (domain, key[1])):
-            generation = await self._catalogue.read(packages.generation, domain, key[1])
+        seen = Seen(domain=domain, repository=key[0], ref=key[1], generation=entry.generation)
+        if stamp != entry.stamp:
+            generation = await generation_now(self._catalogue, entry.stamp, seen)
             if not self._unaltered.same(key[0], key[1], entry.generation, generation):
                 self._entries.drop(key)
                 return None
-            entry = _Entry(stamp, generation, entry.asset)
-            self._put(key, entry)
-        seen = Seen(domain=domain, repository=key[0], ref=key[1], generation=entry.generation)
+            self._put(key, _Entry(stamp, generation, entry.asset))
+            seen = replace(seen, generation=generation)
         return Known(entry.asset, seen)
 
     def keep(self, key: Key, stamp: int, generation: Generation, asset: Asset) -> None:

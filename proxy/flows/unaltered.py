@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.flows.recent import Recent
+from storage.catalogue import Catalogue, packages
 from storage.catalogue.packages import Generation
 from storage.records import DomainId, PackageRef, RepositoryId
 
@@ -24,6 +25,20 @@ class Seen:
     repository: RepositoryId
     ref: PackageRef
     generation: Generation
+
+    def at(self, raised: int) -> Generation:
+        """The generation after commits that concerned names alone and raised this one so far; 0: not at all."""
+        if raised <= self.generation.name:
+            return self.generation
+        return Generation(domain=self.generation.domain, name=raised)
+
+
+async def generation_now(catalogue: Catalogue, stamp: int, seen: Seen) -> Generation:
+    """The present generation of a name that was seen at a stamp; asked for if that is not known."""
+    raised = catalogue.raised(stamp, (seen.domain, seen.ref))
+    if raised is None:
+        return await catalogue.read(packages.generation, seen.domain, seen.ref)
+    return seen.at(raised)
 
 
 class Unaltered:

@@ -3,8 +3,8 @@
 The data plane leaves an answer here under everything that it depended on in the request: the address, what
 the client accepts, who it is. It holds while the catalogue's stamp is the one at which it was made, and until
 its index or its token ends by time. After a commit of any process (a policy, a revoked token, a new version)
-three generations say whether it changed anything that the answer rests on: SQLite is asked for them, notices
-of PostgreSQL tell what was changed. Where it cannot be known at once, the answer ends. Whatever is not found
+three generations say whether it changed anything that the answer rests on. Writers tell which names they have
+changed; of what nobody told SQLite is asked. Where it cannot be known at once, the answer ends. Whatever is not found
 here takes the ordinary way, which is the one that decides.
 """
 
@@ -24,6 +24,7 @@ from proxy.web.edge import SOURCE, STORED, UPSTREAM
 from proxy.web.heads import Key, KnownHeads
 from proxy.web.traces import Served
 from storage.catalogue import Catalogue, standing
+from storage.catalogue.packages import Generation
 from storage.errors import StorageError
 from storage.records import Instant
 
@@ -149,8 +150,9 @@ class FinishedAnswers:
         seen = finished.seen
         if seen is None or finished.access is None:
             return False
-        if self._catalogue.untouched(finished.stamp, (seen.domain, seen.ref)):
-            return True
+        raised = self._catalogue.raised(finished.stamp, (seen.domain, seen.ref))
+        if raised is not None:
+            return self._is_same(seen, seen.at(raised))
         try:
             now = self._catalogue.glance(standing.find, seen.domain, seen.ref)
         except StorageError:  # the ordinary way says so
@@ -158,8 +160,11 @@ class FinishedAnswers:
         return (
             now is not None
             and now.access == finished.access
-            and self._unaltered.same(seen.repository, seen.ref, seen.generation, now.generation)
+            and self._is_same(seen, now.generation)
         )
+
+    def _is_same(self, seen: Seen, now: Generation) -> bool:
+        return self._unaltered.same(seen.repository, seen.ref, seen.generation, now)
 
 
 def _cost(key: Key, body: bytes) -> int:

@@ -27,6 +27,8 @@ C = TypeVar("C", bound=Callable[..., Awaitable[object]])
 
 Value = str | int | bytes | None
 Name = tuple[DomainId, PackageRef]
+Raised = tuple[DomainId, PackageRef, int]
+"""A name and the generation that a change gave it."""
 
 
 class Transaction(Protocol):
@@ -53,7 +55,7 @@ class Transaction(Protocol):
         """Executes one change for each row of values."""
         ...
 
-    def concerns(self, name: Name | None) -> None:
+    def concerns(self, raised: Raised | None) -> None:
         """Whoever raises a generation says so: a name's, or with None a domain's or that of rights."""
         ...
 
@@ -124,11 +126,17 @@ class Catalogue(Protocol):
         """A number that differs from an earlier one if anybody has committed in between. A few µs."""
         ...
 
-    def untouched(self, since: int, name: Name | None) -> bool:
-        """Whether it is known without asking that no commit after a stamp raised any of these generations.
+    def untouched(self, since: int) -> bool:
+        """Whether it is known without asking that no commit after a stamp changed any domain or rights.
 
-        The name's, its domain's and that of rights; with None those of all domains and that of rights.
-        False (always with SQLite): `glance` or `read` tells.
+        As of the last look at the stamp. False: `read` tells.
+        """
+        ...
+
+    def raised(self, since: int, name: Name) -> int | None:
+        """The generation that commits after a stamp gave a name, as far as that is known without asking.
+
+        0: none did, nor did any change a domain or rights. None: it is not known; `glance` or `read` tells.
         """
         ...
 

@@ -202,5 +202,5 @@ async def raise_generation(tx: Transaction, domain: DomainId, ref: PackageRef) -
         ref.name,
     )
     assert raised is not None, "inserted or updated"
-    tx.concerns((domain, ref))
+    tx.concerns((domain, ref, raised))
     return raised

@@ -6,9 +6,10 @@ With PostgreSQL that is told by notices, so the tests wait a moment for those of
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import asyncpg
@@ -188,8 +189,51 @@ async def test_commits_of_other_processes_end_what_they_concern(
         assert not rig.holds()
 
 
+async def test_what_writers_told_need_not_be_asked_for(
+    rig: Rig, settings: StorageSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rig.catalogue, "glance", lambda *_: None)
+    async with opened(settings) as other:
+        await of_other_names(other.catalogue)  # of what came before its first one it knows nothing
+        await rig.keep()
+        before = await rig.catalogue.read(packages.generation, DOMAIN, KIT)
+        for catalogue in (rig.catalogue, other.catalogue) * 3:
+            stamp = rig.catalogue.stamp()
+            await of_other_names(catalogue)
+            await told(rig.catalogue, stamp)
+            assert rig.holds()
+    after = Generation(domain=before.domain, name=before.name + 1)
+    rig.unaltered.add(TEAM, KIT, before=before, after=after)
+    await rig.catalogue.write(change_names, [KIT])
+    assert rig.holds()  # the retention that was noted
+    await rig.catalogue.write(change_names, [KIT])
+    assert not rig.holds()
+
+
+async def test_what_a_program_does_that_tells_nobody_is_seen(
+    sqlite_rig: Rig, tmp_path: Path
+) -> None:
+    rig = sqlite_rig
+
+    def meddle() -> None:
+        with closing(sqlite3.connect(tmp_path / "data/catalogue.sqlite3")) as program, program:
+            program.execute("UPDATE name_generation SET generation = generation + 1")
+
+    await rig.catalogue.write(change_names, [KIT])
+    await rig.keep()
+    assert rig.holds()
+    meddle()
+    await of_other_names(rig.catalogue)  # behind which it could hide
+    assert not rig.holds()
+    await rig.keep()
+    stamp = rig.catalogue.stamp()
+    meddle()
+    await told(rig.catalogue, stamp)
+    assert not rig.holds()
+
+
 async def test_a_notice_that_says_less_ends_everything(rig: Rig, settings: StorageSettings) -> None:
-    if settings.catalogue is None:  # what SQLite is asked for needs no notices
+    if settings.catalogue is None:  # SQLite is asked
         await rig.keep()
         await rig.catalogue.write(change_names, MANY)
         assert rig.holds()
@@ -254,12 +298,9 @@ async def test_it_ends_where_nothing_can_be_asked_at_once(
     def broken(*_: object) -> None:
         raise StorageUnavailable("the disk")
 
-    await rig.keep()
-    await of_other_names(rig.catalogue)
-    monkeypatch.setattr(rig.catalogue, "glance", broken)
-    assert not rig.holds()
-    monkeypatch.setattr(rig.catalogue, "glance", lambda *_: None)
-    await rig.keep()
-    assert rig.holds()
-    await of_other_names(rig.catalogue)
-    assert not rig.holds()
+    for glance in (broken, lambda *_: None):
+        await rig.keep()
+        monkeypatch.setattr(rig.catalogue, "glance", glance)
+        assert rig.holds()
+        await rig.catalogue.write(packages.raise_generation, DOMAIN, OTHER)  # not known to be all
+        assert not rig.holds()

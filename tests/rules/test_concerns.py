@@ -8,63 +8,81 @@ from pathlib import Path
 
 import pytest
 
-from storage.catalogue.engines.concerns import Concerns, names_of, notice_of
+from storage.catalogue import Raised
+from storage.catalogue.engines.concerns import Concerns, raised_of, told_of
 from storage.records import DomainId, PackageFormat, PackageRef
 
 CATALOGUE = Path(__file__).parents[2] / "storage/catalogue"
 NAMES = [(DomainId("d"), PackageRef(format=PackageFormat.NPM, name=f"n{n}")) for n in range(8)]
 
 
+def raised(number: int, generation: int = 1) -> Raised:
+    return *NAMES[number], generation
+
+
 @pytest.mark.parametrize("limit", [1, 3, 100])
-def test_a_name_that_was_changed_since_is_never_untouched(limit: int) -> None:
+def test_a_name_that_was_changed_since_is_never_said_to_be_as_it_was(limit: int) -> None:
     dice = random.Random(limit)
     for _ in range(50):
         concerns = Concerns(limit)
-        changed_at = dict.fromkeys(NAMES, 0)
-        known = everything_at = 0
+        generations, changed_at = [0] * len(NAMES), [0] * len(NAMES)
+        unchanged = changed = everything_at = 0
         for stamp in range(1, 60):
-            names = None if dice.random() < 0.05 else dice.sample(NAMES, dice.randrange(3))
-            concerns.add(stamp, names)
-            for name in NAMES if names is None else names:
-                changed_at[name] = stamp
-            name, since = dice.choice(NAMES), dice.randrange(stamp + 1)
-            if concerns.untouched(since, name):
-                assert changed_at[name] <= since
-                known += 1
-            assert concerns.untouched(stamp, name)
-            if names is None:
+            concerned = dice.sample(range(len(NAMES)), dice.randrange(3))
+            for number in concerned:
+                generations[number] += 1
+                changed_at[number] = stamp
+            if dice.random() < 0.05:
                 everything_at = stamp
-            known_by_all = dice.randrange(stamp + 1)
-            if concerns.untouched(known_by_all, None):
-                assert everything_at <= known_by_all
-            assert concerns.untouched(stamp, None)
-        assert known
+                concerns.add(stamp, None)
+            else:
+                concerns.add(stamp, [raised(number, generations[number]) for number in concerned])
+            number, since = dice.randrange(len(NAMES)), dice.randrange(stamp + 1)
+            said = concerns.raised(since, NAMES[number])
+            if said is not None:
+                assert everything_at <= since
+                assert said == (generations[number] if changed_at[number] > since else 0)
+                unchanged += said == 0
+                changed += said > 0
+            assert concerns.raised(stamp, NAMES[number]) == 0
+            if concerns.untouched(since):
+                assert everything_at <= since
+            assert concerns.untouched(stamp)
+        assert unchanged
+        assert changed or limit < len(NAMES)
 
 
-def test_what_is_within_the_bound_stands() -> None:
+def test_what_is_within_the_bound_is_known() -> None:
     concerns = Concerns(2)
-    concerns.add(1, NAMES[:1])
-    concerns.add(2, NAMES[1:2])
-    assert concerns.untouched(0, NAMES[7])
-    assert not concerns.untouched(0, NAMES[0])
-    assert concerns.untouched(1, NAMES[0])
-    concerns.add(3, NAMES[2:3])  # The first change is forgotten: nothing older is known to stand.
-    assert not concerns.untouched(0, NAMES[7])
-    assert concerns.untouched(1, NAMES[7])
+    concerns.add(1, [raised(0, 5)])
+    concerns.add(2, [raised(1)])
+    assert concerns.raised(0, NAMES[7]) == 0
+    assert concerns.raised(0, NAMES[0]) == 5
+    assert concerns.raised(1, NAMES[0]) == 0
+    concerns.add(3, [raised(2)])  # The first change is forgotten: nothing older is known to stand.
+    assert concerns.raised(0, NAMES[7]) is None
+    assert concerns.raised(1, NAMES[7]) == 0
 
 
-def test_a_notice_says_what_it_was_made_of() -> None:
-    for names in (frozenset(), frozenset(NAMES)):
-        sender, _, told = notice_of("me", names).partition(" ")
-        assert (sender, frozenset(names_of(told) or [])) == ("me", names)
-        assert names_of(told) is not None
-    assert notice_of("me", None) == "me"
-    many = frozenset(
-        (DomainId("d" * 40), PackageRef(format="npm", name=f"{n:064}")) for n in range(100)
-    )
-    assert notice_of("me", many) == "me"  # longer than PostgreSQL takes
-    assert names_of("") is None
-    assert names_of("echo") is None
+def test_what_is_heard_of_late_takes_no_generation_back() -> None:
+    concerns = Concerns()
+    concerns.add(1, [raised(0, 5)])
+    concerns.add(2, [raised(0, 4)])  # of another server, committed before
+    assert concerns.raised(1, NAMES[0]) == 5
+
+
+def test_what_is_told_is_what_was_raised() -> None:
+    some = [raised(number, number + 1) for number in range(len(NAMES))]
+    for told in (told_of(some, 1_000), told_of(some, 1_000).decode()):
+        assert raised_of(told) == some
+    assert raised_of(told_of([], 1_000)) == []
+    assert told_of(None, 1_000) == b""
+    assert (
+        told_of(some, len(told_of(some, 1_000)) - 1) == b""
+    )  # what does not fit concerns everybody
+    assert raised_of("") is None
+    assert raised_of("echo") is None
+    assert raised_of('[["d",{"format":"npm","name":"n"}]]') is None  # as servers before told it
 
 
 def test_whoever_raises_a_generation_says_whom_it_concerns() -> None:

@@ -7,12 +7,11 @@ from typing import Final
 
 import msgspec
 
-from storage.catalogue import Name
+from storage.catalogue import Name, Raised
 from storage.decoding import json_decoder
 
 MAX_NAMES: Final = 20_000  # that are remembered
-MAX_NOTICE: Final = 7_000  # bytes of a notice; PostgreSQL takes 8,000
-_NAMES: Final = json_decoder(list[Name])
+_RAISED: Final = json_decoder(list[Raised])
 
 
 class Concerns:
@@ -20,42 +19,49 @@ class Concerns:
 
     def __init__(self, limit: int = MAX_NAMES) -> None:
         self._limit = limit
-        self._changed_at: dict[Name, int] = {}  # the longest ago first
+        # For each name the stamp and the generation of its last change; the longest ago first.
+        self._changed: dict[Name, tuple[int, int]] = {}
         self._all_changed_at = 0  # whatever is older is not known to stand
 
-    def add(self, stamp: int, names: Iterable[Name] | None) -> None:
-        """A commit at this stamp changed these names and nothing else; None: it may have changed anything."""
-        if names is None:
-            self._changed_at.clear()
+    def add(self, stamp: int, raised: Iterable[Raised] | None) -> None:
+        """A commit at this stamp raised these generations and changed nothing else; None: maybe anything."""
+        if raised is None:
+            self._changed.clear()
             self._all_changed_at = stamp
             return
-        for name in names:
-            self._changed_at.pop(name, None)
-            self._changed_at[name] = stamp
-        while len(self._changed_at) > self._limit:
-            oldest = next(iter(self._changed_at))
-            self._all_changed_at = self._changed_at.pop(oldest)
+        for domain, ref, generation in raised:
+            _, known = self._changed.pop((domain, ref), (0, 0))
+            # What others have committed may be heard of after what was committed here later.
+            self._changed[domain, ref] = (stamp, max(known, generation))
+        while len(self._changed) > self._limit:
+            oldest = next(iter(self._changed))
+            self._all_changed_at, _ = self._changed.pop(oldest)
 
-    def untouched(self, since: int, name: Name | None) -> bool:
-        """Whether no commit after a stamp has changed a name or what all names rest on; None: or that alone."""
+    def untouched(self, since: int) -> bool:
+        """Whether no commit after a stamp has changed what all names rest on."""
+        return self._all_changed_at <= since
+
+    def raised(self, since: int, name: Name) -> int | None:
+        """The generation to which commits after a stamp raised a name, 0 if none did; None: not known."""
         if self._all_changed_at > since:
-            return False
-        return name is None or self._changed_at.get(name, 0) <= since
+            return None
+        stamp, generation = self._changed.get(name, (0, 0))
+        return generation if stamp > since else 0
 
 
-def notice_of(sender: str, names: frozenset[Name] | None) -> str:
-    """What the other processes are told of a commit."""
-    if names is None:
-        return sender
-    told = msgspec.json.encode(list(names))
-    return f"{sender} {told.decode()}" if len(told) <= MAX_NOTICE else sender
+def told_of(raised: Iterable[Raised] | None, limit: int) -> bytes:
+    """What others are told of a commit, in at most so many bytes: nothing, if it may have changed anything."""
+    if raised is None:
+        return b""
+    told = msgspec.json.encode(list(raised))
+    return told if len(told) <= limit else b""
 
 
-def names_of(told: str) -> list[Name] | None:
-    """The names in the part of a notice behind its sender; None if it says no more, or in other words."""
+def raised_of(told: bytes | str) -> list[Raised] | None:
+    """What a commit raised, by what was told of it; None if that says no more, or in other words."""
     if not told:
         return None
     try:
-        return _NAMES.decode(told)
+        return _RAISED.decode(told)
     except msgspec.DecodeError:
         return None

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from storage.catalogue import Name
-from storage.catalogue.engines.concerns import names_of
+from storage.catalogue import Raised
+from storage.catalogue.engines.concerns import raised_of
 from storage.catalogue.engines.faults import UNREACHABLE, sentence
 
 log = logging.getLogger("entrepot.catalogue")
@@ -42,7 +42,7 @@ class Ear:
         url: str,
         *,
         own: str,
-        changed: Callable[[Iterable[Name] | None], None],
+        changed: Callable[[Iterable[Raised] | None], None],
         lost: Callable[[], None],
         send: Send,
     ) -> None:
@@ -127,7 +127,7 @@ class Ear:
         if notice == self._echo:
             self._echoed.set()
         elif sender != self._own and not str(notice).endswith(ECHO):
-            self._changed(names_of(told))
+            self._changed(raised_of(told))
 
 
 WITHOUT_SESSION: Final = (

@@ -24,8 +24,8 @@ from typing import Any, Final, ParamSpec, Self, TypeVar
 
 import asyncpg
 
-from storage.catalogue import Name, Query, is_of_names
-from storage.catalogue.engines.concerns import Concerns, notice_of
+from storage.catalogue import Name, Query, Raised, is_of_names
+from storage.catalogue.engines.concerns import Concerns, told_of
 from storage.catalogue.engines.faults import (
     ANSWERS,
     BROKEN,
@@ -60,6 +60,7 @@ IDLE_S: Final = (
 ACQUIRE_S: Final = 10  # for one of the connections, when all are in use
 CLOSE_S: Final = 3
 STATEMENTS: Final = 200  # kept prepared by each connection
+MAX_NOTICE: Final = 7_000  # bytes of what a notice tells; PostgreSQL takes 8,000
 SETTLE_S: Final = 5  # to find out what became of a commit
 POLL_S: Final = 0.05
 READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '{}s'"
@@ -173,9 +174,13 @@ class PostgresCatalogue:
             self._changed(None)
         return self._stamp
 
-    def untouched(self, since: int, name: Name | None) -> bool:
+    def untouched(self, since: int) -> bool:
         """As far as notices tell: this process' own commits at once, those of others milliseconds later."""
-        return self._believes() and self._concerns.untouched(since, name)
+        return self._believes() and self._concerns.untouched(since)
+
+    def raised(self, since: int, name: Name) -> int | None:
+        """As far as notices tell."""
+        return self._concerns.raised(since, name) if self._believes() else None
 
     def _believes(self) -> bool:
         ear = self._ear
@@ -183,10 +188,10 @@ class PostgresCatalogue:
             return False
         return ear.listening or time.monotonic() - ear.heard_at < self._settings.believe_s
 
-    def _changed(self, names: Iterable[Name] | None) -> None:
-        """Something was committed: of these names alone, or with None of anything."""
+    def _changed(self, raised: Iterable[Raised] | None) -> None:
+        """Something was committed that raised these generations of names, or with None any."""
         self._stamp += 1
-        self._concerns.add(self._stamp, names)
+        self._concerns.add(self._stamp, raised)
 
     async def snapshot(self, target: Path) -> None:
         """Refuses: PostgreSQL's own tools do it better."""
@@ -265,19 +270,20 @@ class PostgresCatalogue:
         self, begin: str, query: Query[..., R], values: tuple[object, ...], named: dict[str, object]
     ) -> R:
         mark: Any = None
-        names: frozenset[Name] | None = None
+        raised: list[Raised] | None = None
         try:
             async with self._session(begin) as connection:
                 tx = PostgresTransaction(connection, self.documents, WRITE_S)
                 result = await run_in(tx, query, values, named)
-                names = tx.names if is_of_names(query) else None
-                mark = await connection.fetchrow(MARK, CHANNEL, notice_of(self._id, names))
+                raised = tx.raised if is_of_names(query) else None
+                told = told_of(raised, MAX_NOTICE).decode()
+                mark = await connection.fetchrow(MARK, CHANNEL, f"{self._id} {told}".strip())
         except UNREACHABLE:
             if mark is None or mark["transaction"] is None or not await self._committed(mark):
                 raise
         finally:
             if mark is not None:  # whatever became of it
-                self._changed(names)
+                self._changed(raised)
         return result
 
     async def _committed(self, mark: Any) -> bool:

@@ -11,7 +11,6 @@ import fcntl
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -21,9 +20,10 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
-from storage.catalogue import Name, Query, is_short, versions
+from storage.catalogue import Name, Query, is_of_names, is_short, versions
 from storage.catalogue.changes import Changes
 from storage.catalogue.engines.sqlite_transactions import SqliteTransaction, drive, is_damage
+from storage.catalogue.engines.sqlite_watcher import Watcher
 from storage.catalogue.engines.sqlite_writer import Write, Writer
 from storage.catalogue.rows import migrations, refuse_newer, statements
 from storage.errors import StorageUnavailable
@@ -38,7 +38,6 @@ BUSY_MS: Final = 10_000
 SHORT_BYTES: Final = 64 << 10  # of a document that a short change keeps
 SHORT_ASSETS: Final = 100  # of a version that a short change keeps
 SCANNERS: Final = 2  # threads that run queries of any size
-LOOK_S: Final = 0.1  # how long commits of programs that do not tell of them may stay unseen
 
 
 class SqliteCatalogue:
@@ -65,7 +64,7 @@ class SqliteCatalogue:
             os.close(self._lock)
             raise
         self._reader = self._connect(query_only=True)
-        self._watcher = self._connect(query_only=True)
+        self._watcher = Watcher(self._connect(query_only=True), self._changes)
         self._scanners = ThreadPoolExecutor(SCANNERS, thread_name_prefix="catalogue-scan")
         self._local = threading.local()
         self._scan_connections: list[sqlite3.Connection] = []
@@ -73,10 +72,6 @@ class SqliteCatalogue:
             self._connect, lock=self._lock, changes=self._changes, transaction=self._transaction
         )
         self._closed = False
-        self._stamp = 0
-        self._version = -1  # `data_version` when it was last asked for
-        self._unchanged: int | None = None  # the number of changes at which it was
-        self._look_at = 0.0  # when to ask again in any case
 
     async def read(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R:
         """Runs a bounded query in one snapshot, on the event loop."""
@@ -108,30 +103,16 @@ class SqliteCatalogue:
         return cast("R", await self._enqueue(query, values, named, durable=False))
 
     def stamp(self) -> int:
-        """Counts the changes of SQLite's `data_version` on a connection that never writes.
+        """Counts the commits of all processes."""
+        return self._watcher.stamp()
 
-        While the number of changes is the same, nobody has committed since it was asked for.
-        """
-        number = self._changes.now()
-        now_s = time.monotonic()
-        if number is not None and number == self._unchanged and now_s < self._look_at:
-            return self._stamp
-        try:
-            version = int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
-        except sqlite3.Error:
-            # Whoever asks believes nothing that is in memory, and meets the fault where it is said.
-            self._stamp += 1
-            return self._stamp
-        if version != self._version:
-            self._version = version
-            self._stamp += 1
-        self._unchanged, self._look_at = number, now_s + LOOK_S
-        return self._stamp
+    def untouched(self, since: int) -> bool:
+        """As far as writers told: all processes of this machine at once."""
+        return self._watcher.untouched(since)
 
-    def untouched(self, since: int, name: Name | None) -> bool:
-        """Never known without asking, which takes microseconds here."""
-        del since, name
-        return False
+    def raised(self, since: int, name: Name) -> int | None:
+        """As far as writers told."""
+        return self._watcher.raised(since, name)
 
     async def snapshot(self, target: Path) -> None:
         """Copies the file by SQLite's online backup, in one step: no writer waits, none makes it begin again."""
@@ -151,7 +132,8 @@ class SqliteCatalogue:
         self._closed = True
         await asyncio.to_thread(self._writer.close)
         self._scanners.shutdown()
-        for connection in (self._reader, self._watcher, *self._scan_connections):
+        self._watcher.close()
+        for connection in (self._reader, *self._scan_connections):
             connection.close()
         self._changes.close()
         os.close(self._lock)
@@ -190,6 +172,7 @@ class SqliteCatalogue:
             run=lambda tx: drive(query(tx, *values, **named)),
             durable=durable and self._durable,
             short=short,
+            of_names=is_of_names(query),
             loop=asyncio.get_running_loop(),
         )
         return await self._writer.submit(write)

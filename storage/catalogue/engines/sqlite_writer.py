@@ -24,7 +24,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from storage.catalogue.changes import Changes
+from storage.catalogue import Raised
+from storage.catalogue.changes import MAX_TOLD, Changes
+from storage.catalogue.engines.concerns import told_of
 from storage.catalogue.engines.sqlite_transactions import SqliteTransaction, in_words, is_damage
 from storage.errors import StorageUnavailable
 
@@ -49,6 +51,7 @@ class Write:
     run: Callable[[Any], object]  # of a transaction
     durable: bool
     short: bool
+    of_names: bool
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[Any] = field(init=False)
 
@@ -90,6 +93,11 @@ class Writer:
         self._transaction = transaction
         self._connection: sqlite3.Connection | None = None
         self._set: dict[str, object] = {}  # pragmas of the connection
+        self._raised: list[Raised] | None = None  # by the turn; None: it may have changed anything
+        self._version = (
+            -1
+        )  # `data_version` in the turn; commits of this connection leave it as it is
+        self._left: tuple[int, int] | None = None  # number and version behind its last commit
         self._mutex = threading.Lock()  # of the next three
         self._waiting: deque[Write] = deque()
         self._writing = False  # somebody has the turn
@@ -200,19 +208,20 @@ class Writer:
             if outcomes is None:
                 self._begin(turn.writes)
                 outcomes = [self._run(write) for write in turn.writes]
-            self._changes.begin()
+            self._changes.begin(told_of(self._raised, MAX_TOLD))
             self._opened.execute("COMMIT")
         except BaseException:
             self._give_up()
             raise
         self._changes.end()
+        self._left = (self._changes.ended(), self._version)
         fcntl.flock(self._lock, fcntl.LOCK_UN)
         return outcomes
 
     def _begin(self, writes: list[Write]) -> None:
         if self._connection is None:
             self._connection = self._connect()
-            self._set = {}
+            self._set, self._left = {}, None
             self._pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             self._pragma("cache_size", -CACHE_KB)
         self._begin_with(writes, wait_ms=BUSY_MS)
@@ -240,6 +249,15 @@ class Writer:
         short = all(write.short for write in writes)
         self._pragma("temp_store", "MEMORY" if short else "FILE")
         self._opened.execute("BEGIN IMMEDIATE")
+        self._version = int(self._opened.execute("PRAGMA data_version").fetchone()[0])
+        self._raised = None if self._follows_untold() else []
+
+    def _follows_untold(self) -> bool:
+        """Whether somebody may have committed since the last commit here, and told nobody."""
+        if self._left is None:
+            return True
+        number, version = self._left
+        return number == self._changes.ended() and version != self._version
 
     def _pragma(self, name: str, value: object) -> None:
         if self._set.get(name) != value:
@@ -267,7 +285,8 @@ class Writer:
         connection = self._opened
         connection.execute("SAVEPOINT one_write")
         try:
-            result = write.run(self._transaction(connection))
+            tx = self._transaction(connection)
+            result = write.run(tx)
         except sqlite3.OperationalError:
             raise  # the disk or the file: fails the whole turn
         except Exception as problem:
@@ -277,6 +296,10 @@ class Writer:
             connection.execute("RELEASE one_write")
             return None, in_words(problem)
         connection.execute("RELEASE one_write")
+        if self._raised is None or tx.raised is None or not write.of_names:
+            self._raised = None
+        else:
+            self._raised += tx.raised
         return result, None
 
 

@@ -6,7 +6,7 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any, ParamSpec, TypeVar, cast
 
-from storage.catalogue import Name, Query, Value
+from storage.catalogue import Query, Raised, Value
 from storage.catalogue.rows import as_kind
 from storage.sealing import Documents
 
@@ -23,9 +23,7 @@ class PostgresTransaction:
         self.documents = documents
         self._command_s = command_s  # for each statement
         self.busy = False
-        self.names: frozenset[Name] | None = (
-            frozenset()
-        )  # whose generations were raised; None: and others
+        self.raised: list[Raised] | None = []  # None: and generations of domains or rights
 
     async def one(self, kind: type[T], sql: str, *values: Value) -> T | None:
         """The first row."""
@@ -48,12 +46,12 @@ class PostgresTransaction:
         """Executes one change for each row of values."""
         await self._wait(self._connection.executemany(sql, rows, timeout=self._command_s))
 
-    def concerns(self, name: Name | None) -> None:
+    def concerns(self, raised: Raised | None) -> None:
         """Kept for the notice of the commit."""
-        if name is None or self.names is None:
-            self.names = None
+        if raised is None or self.raised is None:
+            self.raised = None
         else:
-            self.names |= {name}
+            self.raised.append(raised)
 
     async def _wait(self, answer: Coroutine[Any, Any, Any]) -> Any:
         self.busy = True
