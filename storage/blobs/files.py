@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import uuid
 from collections.abc import AsyncIterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,6 +37,7 @@ from storage.records import Blob, DomainId, Instant, Sha256
 
 THREADS: Final = 8  # hashing and writing release the interpreter's lock
 SYNCERS: Final = 2
+DEPTH: Final = 3  # folders above a blob: the domain's own is the last
 SYNC_FROM: Final = (
     16 << 20
 )  # bytes of a large file that are handed to the disk while the rest arrives
@@ -130,9 +132,8 @@ class FileBlobStore:
         self.durable = durable
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
         self.spools = SpoolFolder(root / "incoming", self.threads, shared=shared)
-        # Folders whose own entries are durable; at most 65,792 a domain.
-        self._entered: set[str] = set()
-        self._looked: set[str] = set()  # folders all of whose entries of then are among those
+        # For each folder the folders in it whose entries are durable: at most 65,792 names a domain.
+        self._entered: dict[str, set[str]] = {}
         self.syncing = ThreadPoolExecutor(SYNCERS, thread_name_prefix="blobs-sync")
 
     @asynccontextmanager
@@ -195,19 +196,20 @@ class FileBlobStore:
 
     def sync_folders(self, target: Path) -> None:
         """Makes the entry of a file durable, and those of the folders above that nobody has synced yet."""
-        sync_folder(target.parent)
-        for folder in target.parents[:3]:  # the domain's own folder is the last
-            if str(folder) not in self._entered:
-                self._enter(folder)
+        folder = str(target.parent)
+        sync_folder(folder)
+        for _ in range(DEPTH):
+            above, _, name = folder.rpartition("/")
+            if name not in self._entered.get(above, ()):
+                self._enter(above, name)
+            folder = above
 
-    def _enter(self, folder: Path) -> None:
-        above = folder.parent
-        known = [folder]
-        if str(above) not in self._looked:  # one sync is enough for all that stand there already
-            known += above.iterdir()
-            self._looked.add(str(above))
+    def _enter(self, above: str, name: str) -> None:
+        durable = {sys.intern(name)}  # there are 256 of them, in many folders
+        if above not in self._entered:  # one sync is enough for all that stand there already
+            durable.update(map(sys.intern, os.listdir(above)))  # noqa: PTH208 - a path for each is dear
         sync_folder(above)
-        self._entered.update(map(str, known))
+        self._entered.setdefault(above, set()).update(durable)
 
     async def open(self, domain: DomainId, sha256: Sha256, *, original: bool = False) -> OpenFile:
         """The blob, for reading; a file is always the original."""

@@ -69,7 +69,7 @@ def holds(_domain: DomainId, sha256: Sha256, path: Path) -> bool:
         return False
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path | str) -> None:
     """Makes the entries of a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
