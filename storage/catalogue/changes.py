@@ -30,13 +30,15 @@ MAX_TOLD: Final = PLACE - _LABEL.size - _SUM.size
 
 
 class Changes:
-    """The number and the ring. Both are written under the catalogue's file lock alone."""
+    """The number and the ring. Both are made and written under the catalogue's file lock alone."""
 
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            if os.fstat(descriptor).st_size < SIZE:
-                os.ftruncate(descriptor, SIZE)
+            # Every byte is written: a hole that finds no room on the disk later ends whoever writes to it.
+            size = os.fstat(descriptor).st_size
+            while size < SIZE:
+                size += os.pwrite(descriptor, bytes(SIZE - size), size)
             self._memory = mmap.mmap(descriptor, SIZE)
         finally:
             os.close(descriptor)

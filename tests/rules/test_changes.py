@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from storage.catalogue import Name, Raised
-from storage.catalogue.changes import HEAD, MAX_TOLD, PLACE, PLACES, UNKNOWN, Changes
+from storage.catalogue.changes import HEAD, MAX_TOLD, PLACE, PLACES, SIZE, UNKNOWN, Changes
 from storage.catalogue.engines.concerns import told_of
 from storage.catalogue.engines.sqlite_watcher import Watcher
 from storage.records import DomainId, PackageFormat, PackageRef
@@ -70,6 +70,16 @@ def test_a_place_that_is_not_whole_says_nothing(changes: Changes, tmp_path: Path
         file.seek(HEAD + PLACE + 20)
         file.write(b"!")
     assert changes.told_since(0) == [UNKNOWN]
+
+
+@pytest.mark.parametrize("left", [0, 8])
+def test_the_file_has_its_place_on_the_disk_before_anything_is_written(
+    tmp_path: Path, left: int
+) -> None:
+    path = tmp_path / "changes"
+    path.write_bytes(bytes(left))
+    Changes(path).close()
+    assert path.stat().st_blocks * 512 >= SIZE  # a hole would end its writer when the disk is full
 
 
 def test_versions_that_tell_nothing_share_the_file(tmp_path: Path) -> None:

@@ -56,11 +56,9 @@ class SqliteCatalogue:
         # One that is there is left alone: a descriptor that is closed takes along the locks of the whole process.
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        self._changes = Changes(path.with_name("catalogue.changes"))
         try:
-            self._migrate()
+            self._changes = self._prepare()
         except BaseException:
-            self._changes.close()
             os.close(self._lock)
             raise
         self._reader = self._connect(query_only=True)
@@ -205,20 +203,32 @@ class SqliteCatalogue:
             raise StorageUnavailable(f"the catalogue cannot be opened: {problem}") from problem
         return connection
 
-    def _migrate(self) -> None:
+    def _prepare(self) -> Changes:
         """Brings the schema up to date; one process at a time."""
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        self._changes.begin()
         try:
-            with closing(self._connect()) as connection:
-                database, known = sqlite_utils.Database(connection), _known_migrations()
-                refuse_newer(migration.name for migration in known.applied(database))
-                with database.atomic():  # by itself it makes the table and its index one by one
-                    known.ensure_migrations_table(database)
-                known.apply(database)
+            changes = Changes(self._path.with_name("catalogue.changes"))
+            changes.begin()
+            try:
+                self._migrate()
+            except BaseException:
+                changes.end()
+                changes.close()
+                raise
+            changes.end()
+        except OSError as problem:
+            raise StorageUnavailable(f"the catalogue cannot be opened: {problem}") from problem
         finally:
-            self._changes.end()
             fcntl.flock(self._lock, fcntl.LOCK_UN)
+        return changes
+
+    def _migrate(self) -> None:
+        with closing(self._connect()) as connection:
+            database, known = sqlite_utils.Database(connection), _known_migrations()
+            refuse_newer(migration.name for migration in known.applied(database))
+            with database.atomic():  # by itself it makes the table and its index one by one
+                known.ensure_migrations_table(database)
+            known.apply(database)
 
 
 def _is_small(value: object) -> bool:
