@@ -51,11 +51,12 @@ async def offered(depot: Depot, place: Place, ref: PackageRef, view: View) -> Of
     few = await depot.catalogue.read(holds_few, view.walk, ref)
     look = depot.catalogue.read if few else depot.catalogue.scan
     shelves = await look(look_at_shelves, view.walk, ref)
+    size += VERSION * sum(map(len, shelves.held.values()))
     if depot.formats[ref.format].follows_registry:
-        renewed = refreshes(view.walk, held=shelves.held, listed=lists)
+        held = shelves.held
+        renewed = await computed(lambda: refreshes(view.walk, held=held, listed=lists), size=size)
         if renewed and await _refresh(depot, place, ref, renewed):
             shelves = await look(look_at_shelves, view.walk, ref)
-    size += VERSION * sum(map(len, shelves.held.values()))
     offers = await computed(lambda: offer(view.walk, held=shelves.held, listed=lists), size=size)
     if not offers and not found and not shelves.known:
         raise _absence(place, ref, view)
