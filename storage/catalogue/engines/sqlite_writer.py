@@ -94,9 +94,7 @@ class Writer:
         self._connection: sqlite3.Connection | None = None
         self._set: dict[str, object] = {}  # pragmas of the connection
         self._raised: list[Raised] | None = None  # by the turn; None: it may have changed anything
-        self._version = (
-            -1
-        )  # `data_version` in the turn; commits of this connection leave it as it is
+        self._version = -1  # `data_version` in the turn; commits made here leave it as it is
         self._left: tuple[int, int] | None = None  # number and version behind its last commit
         self._mutex = threading.Lock()  # of the next three
         self._waiting: deque[Write] = deque()
