@@ -76,6 +76,8 @@ def test_what_is_told_is_what_was_raised() -> None:
     for told in (told_of(some, 1_000), told_of(some, 1_000).decode()):
         assert raised_of(told) == some
     assert raised_of(told_of([], 1_000)) == []
+    often = [raised(0, generation) for generation in range(1, 200)]
+    assert raised_of(told_of(often, 200)) == [raised(0, 199)]  # however often: it is one name
     assert told_of(None, 1_000) == b""
     assert (
         told_of(some, len(told_of(some, 1_000)) - 1) == b""

@@ -49,11 +49,26 @@ class Concerns:
         return generation if stamp > since else 0
 
 
+class Raising:
+    """What of a transaction its commit is to tell: `Transaction.concerns`."""
+
+    def __init__(self) -> None:
+        self.raised: list[Raised] | None = []  # None: and generations of domains or rights
+
+    def concerns(self, raised: Raised | None) -> None:
+        """Kept until the commit."""
+        if raised is None or self.raised is None:
+            self.raised = None
+        else:
+            self.raised.append(raised)
+
+
 def told_of(raised: Iterable[Raised] | None, limit: int) -> bytes:
     """What others are told of a commit, in at most so many bytes: nothing, if it may have changed anything."""
     if raised is None:
         return b""
-    told = msgspec.json.encode(list(raised))
+    last = {(domain, ref): generation for domain, ref, generation in raised}  # once for each name
+    told = msgspec.json.encode([(*name, generation) for name, generation in last.items()])
     return told if len(told) <= limit else b""
 
 

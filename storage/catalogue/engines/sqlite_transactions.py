@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Coroutine
 from typing import Any, TypeVar, cast
 
-from storage.catalogue import Raised, Value
+from storage.catalogue import Value
+from storage.catalogue.engines.concerns import Raising
 from storage.catalogue.rows import as_kind, positional
 from storage.errors import READ_ONLY, StoreReadOnly, Vanished
 from storage.sealing import Documents
@@ -15,13 +16,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class SqliteTransaction:
+class SqliteTransaction(Raising):
     """A `Transaction` whose methods never suspend."""
 
     def __init__(self, connection: sqlite3.Connection, documents: Documents) -> None:
+        super().__init__()
         self._connection = connection
         self.documents = documents
-        self.raised: list[Raised] | None = []  # None: and generations of domains or rights
 
     async def one(self, kind: type[T], sql: str, *values: Value) -> T | None:
         """The first row."""
@@ -45,13 +46,6 @@ class SqliteTransaction:
         """Executes one change for each row of values."""
         text, order = positional(sql)
         self._connection.executemany(text, [[row[n] for n in order] for row in rows])
-
-    def concerns(self, raised: Raised | None) -> None:
-        """Kept for those who are told of the commit."""
-        if raised is None or self.raised is None:
-            self.raised = None
-        else:
-            self.raised.append(raised)
 
     def _execute(self, sql: str, values: tuple[Value, ...]) -> sqlite3.Cursor:
         text, order = positional(sql)

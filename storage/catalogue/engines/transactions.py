@@ -6,7 +6,8 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any, ParamSpec, TypeVar, cast
 
-from storage.catalogue import Query, Raised, Value
+from storage.catalogue import Query, Value
+from storage.catalogue.engines.concerns import Raising
 from storage.catalogue.rows import as_kind
 from storage.sealing import Documents
 
@@ -15,15 +16,15 @@ R = TypeVar("R")
 P = ParamSpec("P")
 
 
-class PostgresTransaction:
+class PostgresTransaction(Raising):
     """A `Transaction`; `busy` while it waits for the server."""
 
     def __init__(self, connection: Any, documents: Documents, command_s: float) -> None:
+        super().__init__()
         self._connection = connection
         self.documents = documents
         self._command_s = command_s  # for each statement
         self.busy = False
-        self.raised: list[Raised] | None = []  # None: and generations of domains or rights
 
     async def one(self, kind: type[T], sql: str, *values: Value) -> T | None:
         """The first row."""
@@ -45,13 +46,6 @@ class PostgresTransaction:
     async def run_many(self, sql: str, rows: list[tuple[Value, ...]]) -> None:
         """Executes one change for each row of values."""
         await self._wait(self._connection.executemany(sql, rows, timeout=self._command_s))
-
-    def concerns(self, raised: Raised | None) -> None:
-        """Kept for the notice of the commit."""
-        if raised is None or self.raised is None:
-            self.raised = None
-        else:
-            self.raised.append(raised)
 
     async def _wait(self, answer: Coroutine[Any, Any, Any]) -> Any:
         self.busy = True
