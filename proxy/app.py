@@ -34,6 +34,7 @@ from proxy.flows.pages import PageCache
 from proxy.flows.places import Places
 from proxy.flows.stored import StoredAssets
 from proxy.flows.unaltered import Unaltered
+from proxy.flows.unstored import UnstoredDocuments
 from proxy.format import Connection
 from proxy.formats import FORMATS, INSTALLED
 from proxy.logs import configure
@@ -177,7 +178,7 @@ async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator
             log.warning("store.read_only", extra={"reason": str(problem)})
         async with UpstreamClient(limits_of(config)) as upstream, Background() as background:
             unaltered = Unaltered(config.cache.pages_bytes // 32)
-            yield Depot(
+            depot = Depot(
                 storage=storage,
                 upstream=upstream,
                 connections=connections_of(config),
@@ -200,9 +201,12 @@ async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator
                     storage.catalogue, unaltered, config.cache.pages_bytes * 3 // 32
                 ),
                 unaltered=unaltered,
+                unstored=UnstoredDocuments(),
                 clock=adapters.clock,
                 process=str(uuid.uuid4()),
             )
+            yield depot
+            await depot.unstored.close(depot)
     finally:
         await storage.close()
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from proxy.flows.places import Places
     from proxy.flows.stored import StoredAssets
     from proxy.flows.unaltered import Unaltered
+    from proxy.flows.unstored import UnstoredDocuments
 
 
 def lost(sha256: Sha256) -> BlobCorrupt:
@@ -57,6 +58,7 @@ class Depot:
     ahead: LookAhead
     pages: PageCache
     stored: StoredAssets
+    unstored: UnstoredDocuments
     unaltered: Unaltered
     clock: Clock
     process: str  # names this process among those that share the catalogue

@@ -30,6 +30,7 @@ class Stored:
 
     asset: Asset  # with sha256 and size
     seen: Seen | None = None  # as long as this holds, so does the answer
+    content: bytes | None = None  # the bytes themselves, while they wait to be stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

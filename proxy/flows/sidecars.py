@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -14,11 +14,12 @@ from proxy.flows.fetch import Stored, fetch_only
 from proxy.flows.ingest import Adopt, keep_sidecars, store_bytes
 from proxy.flows.locating import Located, Wanted, locate_asset
 from proxy.flows.unaltered import Seen
+from proxy.flows.unstored import Document
 from proxy.format import Connection
 from proxy.rules.resolution import HeldBy
 from proxy.upstream.client import FileGone
 from storage.catalogue import blobs, packages, sidecars
-from storage.records import Asset, Blob, DomainId, Sha256
+from storage.records import Asset, DomainId, Sha256
 
 MAX_BYTES: Final = 16 << 20
 
@@ -50,32 +51,42 @@ async def fetch(
     stamp = depot.catalogue.stamp()
     generation = await depot.catalogue.read(packages.generation, domain, wanted.ref)
     located = await locate_asset(depot, wanted)
-    document = await _stored(depot, wanted, located, describe(located.asset))
-    depot.stored.keep(key, stamp, generation, document)
+    document = await _document(depot, wanted, located, describe(located.asset))
+    if document.content is None:
+        depot.stored.keep(key, stamp, generation, document.asset)
     seen = Seen(domain=domain, repository=key[0], ref=wanted.ref, generation=generation)
-    return Stored(asset=document, seen=seen)
+    return replace(document, seen=seen)
 
 
-async def _stored(depot: Depot, wanted: Wanted, located: Located, sidecar: Sidecar) -> Asset:
-    domain = wanted.place.domain.id
+async def _document(depot: Depot, wanted: Wanted, located: Located, sidecar: Sidecar) -> Stored:
+    domain, kind = wanted.place.domain.id, sidecar.kind
     source = located.asset.sha256
-    held = source and await depot.catalogue.read(sidecars.find, domain, source, sidecar.kind)
-    if not held:
-        held = await depot.background.join(
-            ("sidecar", domain, str(wanted), sidecar.kind),
-            lambda: _fetch(depot, wanted, located, sidecar),
-        )
-    blob = await depot.catalogue.read(blobs.find, domain, held)
+    if source is not None:
+        unstored = depot.unstored.find(domain, source, kind)
+        if unstored is not None:
+            return _in_memory(unstored)
+        held = await depot.catalogue.read(sidecars.find, domain, source, kind)
+        if held is not None:
+            return await _stored(depot, wanted, kind, held)
+    return await depot.background.join(
+        ("sidecar", domain, str(wanted), kind), lambda: _fetch(depot, wanted, located, sidecar)
+    )
+
+
+async def _stored(depot: Depot, wanted: Wanted, kind: str, sha256: Sha256) -> Stored:
+    blob = await depot.catalogue.read(blobs.find, wanted.place.domain.id, sha256)
     if blob is None:
-        raise NotFound(f"{wanted} has lost its {sidecar.kind}; ask again")
-    return _as_asset(sidecar, blob)
+        raise NotFound(f"{wanted} has lost its {kind}; ask again")
+    return Stored(asset=Asset(name=kind, digests={"sha256": blob.sha256}, size=blob.size))
 
 
-def _as_asset(sidecar: Sidecar, blob: Blob) -> Asset:
-    return Asset(name=sidecar.kind, digests={"sha256": blob.sha256}, size=blob.size)
+def _in_memory(document: Document) -> Stored:
+    size = len(document.content)
+    asset = Asset(name=document.kind, digests={"sha256": document.sha256}, size=size)
+    return Stored(asset=asset, content=document.content)
 
 
-async def _fetch(depot: Depot, wanted: Wanted, located: Located, sidecar: Sidecar) -> Sha256:
+async def _fetch(depot: Depot, wanted: Wanted, located: Located, sidecar: Sidecar) -> Stored:
     domain, source = wanted.place.domain.id, located.asset.sha256
     stored = isinstance(located, HeldBy) and located.holding.stored
     if stored and source is not None:
@@ -85,12 +96,9 @@ async def _fetch(depot: Depot, wanted: Wanted, located: Located, sidecar: Sideca
     name = located.holding.origin.connection if isinstance(located, HeldBy) else located.connection
     via = depot.connections.get(name or "")
     if sidecar.url is not None and via is not None:
-        adopt: Adopt = blobs.adopt
-        if source is not None:  # npm's tarballs have none before they are stored
-            adopt = partial(sidecars.adopt, source=source, kind=sidecar.kind)
-        found = await _from_registry(depot, domain, via, sidecar, adopt)
-        if found is not None:
-            return found
+        content = await _from_registry(depot, via, sidecar)
+        if content is not None:
+            return await _keep(depot, domain, source, sidecar.kind, content)
     if not stored and not sidecar.alone:
         # The bytes stay without anybody retaining them.
         download = fetch_only(depot, wanted, located)
@@ -104,16 +112,16 @@ async def _fetch(depot: Depot, wanted: Wanted, located: Located, sidecar: Sideca
 
 async def _read_out(
     depot: Depot, wanted: Wanted, sidecar: Sidecar, source: Sha256
-) -> Sha256 | None:
+) -> Stored | None:
     """The document out of the asset's stored bytes, where it is kept from then on."""
     domain = wanted.place.domain.id
     await keep_sidecars(depot, domain, wanted.asset, wanted.ref.format, source)
-    return await depot.catalogue.read(sidecars.find, domain, source, sidecar.kind)
+    held = await depot.catalogue.read(sidecars.find, domain, source, sidecar.kind)
+    return None if held is None else await _stored(depot, wanted, sidecar.kind, held)
 
 
-async def _from_registry(
-    depot: Depot, domain: DomainId, via: Connection, sidecar: Sidecar, adopt: Adopt
-) -> Sha256 | None:
+async def _from_registry(depot: Depot, via: Connection, sidecar: Sidecar) -> bytes | None:
+    """The document as the registry has it, verified; None if it has none."""
     document = bytearray()
     try:
         async with depot.upstream.open_file(via, sidecar.url or "") as file:
@@ -127,4 +135,19 @@ async def _from_registry(
     if sidecar.sha256 and hashlib.sha256(document).hexdigest() != sidecar.sha256:
         reason = f"{sidecar.kind} is not what its index announces"
         raise UpstreamCorrupt(via.name, reason)
-    return (await store_bytes(depot, domain, bytes(document), adopt)).sha256
+    return bytes(document)
+
+
+async def _keep(
+    depot: Depot, domain: DomainId, source: Sha256 | None, kind: str, content: bytes
+) -> Stored:
+    """Has a document stored; npm's have no asset to go with before that is stored itself."""
+    adopt: Adopt = blobs.adopt
+    if source is not None:
+        sha256 = Sha256(hashlib.sha256(content).hexdigest())
+        document = Document(domain, source, kind, sha256, content)
+        if depot.unstored.add(depot, document):
+            return _in_memory(document)
+        adopt = partial(sidecars.adopt, source=source, kind=kind)
+    blob = await store_bytes(depot, domain, content, adopt)
+    return Stored(asset=Asset(name=kind, digests={"sha256": blob.sha256}, size=blob.size))

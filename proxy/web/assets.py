@@ -21,6 +21,7 @@ from proxy.web.heads import has_same
 from proxy.web.ranges import parse_range
 from proxy.web.zerocopy import EXTENSION
 from storage.blobs import OpenBlob
+from storage.blobs.small import HeldBlob
 from storage.records import Asset, DomainId, Sha256
 
 SMALL: Final = 256 << 10  # bytes that go out in one piece
@@ -80,10 +81,11 @@ async def answer_stored(
     redirects: bool = False,
     source: str = STORED,
     seen: Seen | None = None,
+    content: bytes | None = None,
 ) -> Response:
     """Bytes that are here; where `redirects` are followed, large ones may lie behind a signed URL.
 
-    `seen`: as long as that holds, so does the answer.
+    `seen`: as long as that holds, so does the answer. `content`: the bytes, if they are not stored yet.
     """
     found = headers(asset, media_type, source)
     if (asset.size or 0) > SMALL and not_modified(request, found):
@@ -93,7 +95,11 @@ async def answer_stored(
         if url is not None:
             said = {"Location": url, "Cache-Control": "no-store", SOURCE: "redirected"}
             return Response(status_code=307, headers=said)
-    blob = await depot.open_stored(domain, Sha256(asset.digests["sha256"]))
+    blob: OpenBlob = (
+        await depot.open_stored(domain, Sha256(asset.digests["sha256"]))
+        if content is None
+        else HeldBlob(content)
+    )
     with ExitStack() as opened:
         opened.callback(blob.close)
         size = blob.size

@@ -64,6 +64,27 @@ def _kind_puts(kind: type) -> bool:
     return issubclass(kind, Puts)
 
 
+class HeldBlob:
+    """Bytes in memory, as an `OpenBlob`."""
+
+    descriptor = None
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self.size = len(content)
+
+    def read_now(self, offset: int, length: int) -> bytes:
+        """Bytes; there is nothing to wait for."""
+        return self._content[offset : offset + length]
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes from `offset`, fewer only at the end."""
+        return self.read_now(offset, length)
+
+    def close(self) -> None:
+        """Whoever else has the bytes keeps them."""
+
+
 class SmallBlob:
     """Bytes on their way in; what `IncomingBlob` is to those that nobody follows while they arrive."""
 

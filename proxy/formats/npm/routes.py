@@ -262,6 +262,7 @@ async def _attestations(depot: Depot, call: Call, spec: str) -> Response:
         document.asset,
         media_type=FULL,
         seen=document.seen,
+        content=document.content,
     )
 
 

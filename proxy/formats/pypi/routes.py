@@ -152,4 +152,5 @@ async def _sidecar(depot: Depot, request: Request, wanted: Wanted, kind: str) ->
         document.asset,
         media_type=media_type,
         seen=document.seen,
+        content=document.content,
     )

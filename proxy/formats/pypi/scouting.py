@@ -56,11 +56,12 @@ class PipScout:
         sha256 = stored.asset.sha256
         if sha256 is None or (stored.asset.size or 0) > MAX_DOCUMENT:
             return ()
-        with await depot.stored_file(place.domain.id, sha256) as file:
-            document = await asyncio.to_thread(file.read, MAX_DOCUMENT)
-        return await computed(
-            lambda: requires(document, requirement, self.installer), size=len(document)
-        )
+        document = stored.content
+        if document is None:
+            with await depot.stored_file(place.domain.id, sha256) as file:
+                document = await asyncio.to_thread(file.read, MAX_DOCUMENT)
+        reading = partial(requires, document, requirement, self.installer)
+        return await computed(reading, size=len(document))
 
 
 def _count(versions: dict[str, Content]) -> int:
