@@ -48,9 +48,11 @@ async def offered(depot: Depot, place: Place, ref: PackageRef, view: View) -> Of
     lists = await computed(
         lambda: {name: listings(depot, ref, index) for name, index in found.items()}, size=size
     )
-    few = await depot.catalogue.read(holds_few, view.walk, ref)
-    look = depot.catalogue.read if few else depot.catalogue.scan
-    shelves = await look(look_at_shelves, view.walk, ref)
+    look = depot.catalogue.read
+    shelves = await look(look_at_few, view.walk, ref)
+    if shelves is None:
+        look = depot.catalogue.scan
+        shelves = await look(look_at_shelves, view.walk, ref)
     size += VERSION * sum(map(len, shelves.held.values()))
     if depot.formats[ref.format].follows_registry:
         held = shelves.held
@@ -60,11 +62,10 @@ async def offered(depot: Depot, place: Place, ref: PackageRef, view: View) -> Of
     offers = await computed(lambda: offer(view.walk, held=shelves.held, listed=lists), size=size)
     if not offers and not found and not shelves.known:
         raise _absence(place, ref, view)
-    contents = await look(
-        revisions.load_all,
-        place.domain.id,
-        [found.source.revision for found in offers if isinstance(found.source, HeldVersion)],
-    )
+    of_held = [found.source.revision for found in offers if isinstance(found.source, HeldVersion)]
+    contents: dict[RevisionId, Content] = {}
+    if of_held:
+        contents = await look(revisions.load_all, place.domain.id, of_held)
     tags = merge_tags(
         place.repository.id,
         view.walk,
@@ -108,14 +109,14 @@ def listings(depot: Depot, ref: PackageRef, index: UpstreamIndex) -> dict[str, L
     }
 
 
-async def holds_few(tx: Transaction, walk: Walk, ref: PackageRef) -> bool:
-    """Whether the repositories on a walk hold so little of a package that reading it takes no time."""
+async def look_at_few(tx: Transaction, walk: Walk, ref: PackageRef) -> Shelves | None:
+    """As `look_at_shelves`, if they hold so little of a package that reading it takes no time."""
     left = FEW
     for stop in walk.stops:
         left -= await versions.count_assets(tx, stop.repository.id, ref, limit=left + 1)
         if left < 0:
-            return False
-    return True
+            return None
+    return await look_at_shelves(tx, walk, ref)
 
 
 async def look_at_shelves(tx: Transaction, walk: Walk, ref: PackageRef) -> Shelves:

@@ -17,7 +17,8 @@ from proxy.format import Connection
 from proxy.upstream.client import UpstreamFile
 from storage.blobs import IncomingBlob, PartialBlob
 from storage.blobs.small import HELD, SmallBlob, small_blob
-from storage.catalogue import Transaction, blobs, leases, sidecars
+from storage.catalogue import Transaction, arrivals, blobs, leases, sidecars
+from storage.catalogue.arrivals import DONE
 from storage.errors import StorageUnavailable
 from storage.records import SECOND, Asset, Blob, DomainId, Instant, PackageFormat, Sha256
 
@@ -25,14 +26,13 @@ log = logging.getLogger("entrepot.ingest")
 
 LEASE_S: Final = 10  # how long a process that died keeps others waiting
 RENEW_S: Final = 3
-DONE: Final = "done "
 POLL_S: Final = 0.02  # between two looks at a file that another process writes
 ADOPT_TRIES: Final = 100
 VERIFIED: Final = frozenset({"sha256", "sha512", "sha1", "md5"})
 
 
 class Adopt(Protocol):
-    """Writes the row of committed bytes, and what goes with it: `blobs.adopt`, `sidecars.adopt`."""
+    """Writes the row of committed bytes, and what goes with it: `blobs.adopt`, `arrivals.adopt`, `sidecars.adopt`."""
 
     async def __call__(
         self, tx: Transaction, domain: DomainId, blob: Blob, *, now: Instant
@@ -127,9 +127,6 @@ async def _fetch_leased(job: _Job) -> Blob:
         await _let_go(job)
         raise
     renewal.cancel()
-    # Whoever follows in another process reads the digest here; gc removes the row. Nobody here waits for it.
-    job.note = f"{DONE}{blob.sha256}"
-    depot.background.start(job.take(), name="tell of stored bytes")
     return blob
 
 
@@ -155,7 +152,10 @@ async def _fetch(job: _Job) -> Blob:
                 await _receive_followed(job, file, incoming)
         blob = await incoming.finish()
         _verify(via, asset, blob)
-        return await store(depot, job.domain, incoming)
+        # Whoever follows in another process reads the digest in the lease; gc removes it.
+        lasts = LEASE_S * SECOND
+        adopt = partial(arrivals.adopt, key=job.key, owner=job.owner, lasts=lasts)
+        return await store(depot, job.domain, incoming, adopt)
 
 
 def _created(job: _Job) -> AbstractAsyncContextManager[IncomingBlob | SmallBlob]:

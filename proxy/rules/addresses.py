@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
 from urllib.parse import urldefrag, urljoin, urlsplit
+
+# What most indexes name is complete, and means itself: nothing in it is relative, encoded or in need of a check.
+_COMPLETE: Final = re.compile(r"https?://[A-Za-z0-9.-]+(?::[1-9][0-9]{0,3})?/[A-Za-z0-9/._~+@%-]*")
 
 
 def absolute(base: str, address: str) -> str | None:
     """The address as it stands on the page `base`, without fragment; None if nothing can be fetched there."""
+    if _COMPLETE.fullmatch(address):
+        return address
     try:
         url, _ = urldefrag(urljoin(base, address))
         parts = urlsplit(url)

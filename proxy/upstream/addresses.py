@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from functools import lru_cache
 from typing import Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -17,6 +18,9 @@ from aiohttp.resolver import DefaultResolver
 from yarl import URL
 
 from proxy.format import Connection
+
+Origin = tuple[str, str | None, int | None]
+"""Scheme, host and port."""
 
 # Documentation networks are not among them: nobody lives there.
 INTERNAL: Final = tuple(
@@ -39,8 +43,12 @@ def is_internal(address: str) -> bool:
 
 def is_trusted(via: Connection, url: URL) -> bool:
     """Whether the URL lies on the connection's own origin, or on one that is configured."""
-    place = _place(url)
-    return any(place == _place(URL(trusted)) for trusted in (via.url, *(via.file_origins or ())))
+    return _place(url) in _trusted_places(via)
+
+
+@lru_cache(maxsize=256)
+def _trusted_places(via: Connection) -> frozenset[Origin]:
+    return frozenset(_place(URL(trusted)) for trusted in (via.url, *(via.file_origins or ())))
 
 
 def is_same_origin(one: URL, other: URL) -> bool:
@@ -48,7 +56,7 @@ def is_same_origin(one: URL, other: URL) -> bool:
     return _place(one) == _place(other)
 
 
-def _place(url: URL) -> tuple[str, str | None, int | None]:
+def _place(url: URL) -> Origin:
     """An origin, however it is written: case and a default port make no difference."""
     return url.scheme, url.host.lower() if url.host else None, url.port
 

@@ -64,6 +64,7 @@ Query = Callable[Concatenate[Transaction, P], Awaitable[R]]
 
 _SHORT: set[object] = set()
 _OF_NAMES: set[object] = set()
+_ONE_STATEMENT: set[object] = set()
 
 
 def short(change: C) -> C:
@@ -86,6 +87,17 @@ def of_names(change: C) -> C:
 def is_of_names(change: Callable[..., object]) -> bool:
     """Whether a change, or what a `partial` calls, is marked so."""
     return _plain(change) in _OF_NAMES
+
+
+def one_statement(query: C) -> C:
+    """Marks a question of one statement, which is a snapshot by itself: nothing is begun and ended around it."""
+    _ONE_STATEMENT.add(query)
+    return query
+
+
+def is_one_statement(query: Callable[..., object]) -> bool:
+    """Whether a question is marked so."""
+    return query in _ONE_STATEMENT
 
 
 def _plain(change: Callable[..., object]) -> Callable[..., object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.catalogue import Transaction
+from storage.catalogue import Transaction, one_statement
 from storage.records import Instant, Record
 
 
@@ -18,6 +18,7 @@ class CredentialRow(Record, frozen=True, kw_only=True):
         return f"CredentialRow(access_key_id={self.access_key_id!r})"
 
 
+@one_statement
 async def generation(tx: Transaction) -> int:
     """Equal generations: no key, policy or revocation has changed."""
     return await tx.one(int, "SELECT generation FROM access_generation WHERE id = 1") or 0
@@ -28,6 +29,7 @@ async def _raise_generation(tx: Transaction) -> None:
     tx.concerns(None)
 
 
+@one_statement
 async def find_credential(tx: Transaction, access_key_id: str) -> CredentialRow | None:
     """The access key of this id."""
     return await tx.one(

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from storage.catalogue import Transaction, leases, of_names, short
+from storage.catalogue import Transaction, leases, of_names, one_statement, short
 from storage.catalogue.rows import DIGESTS
 from storage.records import Blob, DomainId, Instant, Record, Sha256
 
@@ -35,6 +35,7 @@ class _Row(Record, frozen=True, kw_only=True):
         return Blob(sha256=self.sha256, size=self.size, digests=digests)
 
 
+@one_statement
 async def find(tx: Transaction, domain: DomainId, sha256: Sha256) -> Blob | None:
     """The blob, unless it is about to go."""
     row = await tx.one(
@@ -172,6 +173,7 @@ async def condemn_strays(
             await _count(tx, domain, blob.sha256, blob.size)
 
 
+@one_statement
 async def touched_at(tx: Transaction, domain: DomainId, sha256: Sha256) -> Instant | None:
     """When the bytes were committed last; None if they have no row at all."""
     return await tx.one(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from storage.catalogue import Transaction
+from storage.catalogue import Transaction, one_statement
 from storage.records import Domain, DomainId, Instant
 
 DELETED: Final = "#"  # begins the name of a deleted domain; no other name can
 DELETED_END: Final = "$"  # the next character: all names of deleted domains come before it
 
 
+@one_statement
 async def find(tx: Transaction, name: str) -> Domain | None:
     """The domain of this name."""
     return await tx.one(

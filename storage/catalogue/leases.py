@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.catalogue import Transaction, of_names, short
+from storage.catalogue import Transaction, of_names, one_statement, short
 from storage.records import Instant, Record
 
 
@@ -42,6 +42,7 @@ async def take(
     return taken == owner
 
 
+@one_statement
 async def find(tx: Transaction, key: str) -> Lease | None:
     """Who has this work."""
     return await tx.one(Lease, "SELECT owner, until, note FROM lease WHERE key = $1", key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from storage.catalogue import Transaction
+from storage.catalogue import Transaction, one_statement
 from storage.records import Instant, Record
 
 
@@ -33,6 +33,7 @@ class Mark(Record, frozen=True, kw_only=True):
     changed_at: Instant
 
 
+@one_statement
 async def find(tx: Transaction) -> Mark | None:
     """The mark, if the store has ever taken part in a move."""
     return await tx.one(

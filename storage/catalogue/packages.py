@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from storage.catalogue import Transaction
+from storage.catalogue import Transaction, one_statement
 from storage.catalogue.identity import new_id
 from storage.records import (
     DomainId,
@@ -44,6 +44,7 @@ class _Tag(Record, frozen=True, kw_only=True):
     version: str
 
 
+@one_statement
 async def find(tx: Transaction, repository: RepositoryId, ref: PackageRef) -> Package | None:
     """The package record in this repository."""
     row = await tx.one(
@@ -171,6 +172,7 @@ async def names_held(tx: Transaction, repository: RepositoryId, format: PackageF
     )
 
 
+@one_statement
 async def generation(tx: Transaction, domain: DomainId, ref: PackageRef) -> Generation:
     """The present generation of a name in a domain."""
     found = await tx.one(

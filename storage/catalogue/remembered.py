@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.catalogue import Transaction, of_names, short
+from storage.catalogue import Transaction, of_names, one_statement, short
 from storage.catalogue.packages import raise_generation
 from storage.records import DomainId, Instant, PackageRef, Record
 
@@ -18,6 +18,7 @@ class Remembered(Record, frozen=True, kw_only=True):
     validated_at: Instant  # when it last said so, or confirmed it
 
 
+@one_statement
 async def find(
     tx: Transaction, domain: DomainId, connection: str, ref: PackageRef
 ) -> Remembered | None:
@@ -36,6 +37,7 @@ async def find(
     )
 
 
+@one_statement
 async def index_packed(
     tx: Transaction, domain: DomainId, connection: str, ref: PackageRef
 ) -> bytes | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from storage.catalogue import Transaction, blobs, of_names, short
+from storage.catalogue import Transaction, blobs, of_names, one_statement, short
 from storage.records import Blob, DomainId, Instant, Sha256
 
 
+@one_statement
 async def find(tx: Transaction, domain: DomainId, source: Sha256, kind: str) -> Sha256 | None:
     """The blob that holds the document of this kind for the asset with this digest."""
     return await tx.one(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.catalogue import Transaction
+from storage.catalogue import Transaction, one_statement
 from storage.catalogue.packages import OF_NAME, Generation
 from storage.records import DomainId, PackageRef, Record
 
@@ -19,6 +19,7 @@ class Standing(Record, frozen=True, kw_only=True):
         return Generation(domain=self.domain, name=self.name)
 
 
+@one_statement
 async def find(tx: Transaction, domain: DomainId, ref: PackageRef) -> Standing | None:
     """The present standing; None if there is no such domain any more."""
     return await tx.one(

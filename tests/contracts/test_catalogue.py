@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from storage import Storage, open_storage
-from storage.catalogue import Transaction, domains, leases, packages, remembered
+from storage.catalogue import Transaction, domains, leases, one_statement, packages, remembered
 from storage.catalogue.engines.sqlite import SqliteCatalogue
 from storage.catalogue.remembered import Remembered
 from storage.records import Domain, DomainId, Instant, PackageFormat, PackageRef
@@ -107,6 +107,23 @@ async def test_a_query_that_awaits_something_else_is_refused(storage: Storage) -
     with pytest.raises(RuntimeError, match="transaction"):
         await storage.catalogue.write(wait)
     assert await storage.catalogue.read(count) == 0
+
+
+async def test_a_question_that_is_marked_as_one_statement_is_refused_a_second(
+    storage: Storage,
+) -> None:
+    @one_statement
+    async def marked(tx: Transaction, times: int) -> int:
+        return sum([await count(tx) for _ in range(times)])
+
+    await storage.catalogue.write(insert, "first")
+
+    assert await storage.catalogue.read(marked, 1) == 1
+    with pytest.raises(RuntimeError, match="a second one"):
+        await storage.catalogue.read(marked, 2)
+    assert await storage.catalogue.read(marked, 1) == 1  # nothing was left behind
+    await storage.catalogue.write(insert, "second")
+    assert await storage.catalogue.read(marked, 1) == 2
 
 
 async def test_the_stamp_changes_with_every_commit_and_only_then(storage: Storage) -> None:

@@ -106,7 +106,7 @@ class Plan(Exception):
 
 async def plan_of(folder: Path, query: Any, *values: object, **named: object) -> str:
     catalogue = SqliteCatalogue(folder / "catalogue.sqlite3")
-    catalogue._transaction = lambda connection: Explained(connection, catalogue.documents)
+    catalogue._transaction = lambda connection, **_: Explained(connection, catalogue.documents)
     with pytest.raises(Plan) as plan:
         await catalogue.read(query, *values, **named)
     await catalogue.close()

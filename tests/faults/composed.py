@@ -152,11 +152,10 @@ class Composed(Entrepot):
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     def settle(self) -> None:
-        """Waits for what goes on after an answer: a download whose client has left, a row about it."""
+        """Waits for what goes on after an answer: a download whose client has left."""
 
         async def work() -> None:
-            names = {"download", "tell of stored bytes"}
-            while going_on := [task for task in asyncio.all_tasks() if task.get_name() in names]:
+            while going_on := [one for one in asyncio.all_tasks() if one.get_name() == "download"]:
                 await asyncio.wait(going_on)
 
         self.run(work())

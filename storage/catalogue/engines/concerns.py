@@ -49,11 +49,22 @@ class Concerns:
         return generation if stamp > since else 0
 
 
-class Raising:
-    """What of a transaction its commit is to tell: `Transaction.concerns`."""
+class Telling:
+    """What both engines know of a transaction: what its commit is to tell, and how many statements it may take."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, alone: bool = False) -> None:
         self.raised: list[Raised] | None = []  # None: and generations of domains or rights
+        self._left = 1 if alone else -1  # statements; below zero they are not counted
+
+    def takes_one(self) -> None:
+        """Another statement; `storage.catalogue.one_statement` promises that there is one.
+
+        Raises:
+            RuntimeError: it is the second.
+        """
+        if self._left == 0:
+            raise RuntimeError("a query that is marked as one statement has a second one")
+        self._left -= 1
 
     def concerns(self, raised: Raised | None) -> None:
         """Kept until the commit."""

@@ -24,7 +24,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar
 
 import asyncpg
 
-from storage.catalogue import Name, Query, Raised, is_of_names
+from storage.catalogue import Name, Query, Raised, is_of_names, is_one_statement
 from storage.catalogue.engines.concerns import Concerns, told_of
 from storage.catalogue.engines.faults import (
     ANSWERS,
@@ -233,8 +233,10 @@ class PostgresCatalogue:
         named: dict[str, object],
         limit_s: int,
     ) -> R:
-        async with self._session(READ.format(limit_s)) as connection:
-            tx = PostgresTransaction(connection, self.documents, limit_s)
+        alone = is_one_statement(query)
+        session = self._connection() if alone else self._session(READ.format(limit_s))
+        async with session as connection:
+            tx = PostgresTransaction(connection, self.documents, limit_s, alone=alone)
             return await run_in(tx, query, values, named)
 
     async def _write(
@@ -335,16 +337,22 @@ class PostgresCatalogue:
             await asyncio.sleep(pause_s or 0)
 
     @asynccontextmanager
-    async def _session(self, begin: str) -> AsyncIterator[Any]:
-        """A connection in a transaction, which is committed in the end."""
+    async def _connection(self) -> AsyncIterator[Any]:
+        """A connection, on which every statement is a transaction of its own."""
         async with self._pool.acquire(timeout=ACQUIRE_S) as connection:
             try:
-                await connection.execute(begin)
                 yield connection
-                await connection.execute("COMMIT")
             except BaseException as problem:
                 await _undo(connection, problem)
                 raise
+
+    @asynccontextmanager
+    async def _session(self, begin: str) -> AsyncIterator[Any]:
+        """A connection in a transaction, which is committed in the end."""
+        async with self._connection() as connection:
+            await connection.execute(begin)
+            yield connection
+            await connection.execute("COMMIT")
 
     async def _notify(self, notice: str) -> None:
         async with self._session(READ.format(READ_S).replace(" READ ONLY", "")) as connection:

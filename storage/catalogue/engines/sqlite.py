@@ -20,7 +20,14 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
-from storage.catalogue import Name, Query, is_of_names, is_short, versions
+from storage.catalogue import (
+    Name,
+    Query,
+    is_of_names,
+    is_one_statement,
+    is_short,
+    versions,
+)
 from storage.catalogue.changes import Changes
 from storage.catalogue.engines.sqlite_transactions import SqliteTransaction, drive, is_damage
 from storage.catalogue.engines.sqlite_watcher import Watcher
@@ -136,19 +143,24 @@ class SqliteCatalogue:
         self._changes.close()
         os.close(self._lock)
 
-    def _transaction(self, connection: sqlite3.Connection) -> SqliteTransaction:
-        return SqliteTransaction(connection, self.documents)
+    def _transaction(
+        self, connection: sqlite3.Connection, *, alone: bool = False
+    ) -> SqliteTransaction:
+        return SqliteTransaction(connection, self.documents, alone=alone)
 
     def _read(
         self, connection: sqlite3.Connection, query: Query[P, R], *values: P.args, **named: P.kwargs
     ) -> R:
+        alone = is_one_statement(query)
         try:
-            connection.execute("BEGIN")
+            if not alone:
+                connection.execute("BEGIN")
             try:
-                work = query(self._transaction(connection), *values, **named)
-                return drive(cast("Coroutine[Any, Any, R]", work))
+                tx = self._transaction(connection, alone=alone)
+                return drive(cast("Coroutine[Any, Any, R]", query(tx, *values, **named)))
             finally:
-                connection.execute("COMMIT")
+                if not alone:
+                    connection.execute("COMMIT")
         except sqlite3.DatabaseError as problem:
             if isinstance(problem, sqlite3.OperationalError) or is_damage(problem):
                 reason = f"the catalogue cannot be read: {problem}"

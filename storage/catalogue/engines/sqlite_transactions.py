@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar, cast
 
 from storage.catalogue import Value
-from storage.catalogue.engines.concerns import Raising
+from storage.catalogue.engines.concerns import Telling
 from storage.catalogue.rows import as_kind, positional
 from storage.errors import READ_ONLY, StoreReadOnly, Vanished
 from storage.sealing import Documents
@@ -16,11 +16,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class SqliteTransaction(Raising):
+class SqliteTransaction(Telling):
     """A `Transaction` whose methods never suspend."""
 
-    def __init__(self, connection: sqlite3.Connection, documents: Documents) -> None:
-        super().__init__()
+    def __init__(
+        self, connection: sqlite3.Connection, documents: Documents, *, alone: bool = False
+    ) -> None:
+        super().__init__(alone=alone)
         self._connection = connection
         self.documents = documents
 
@@ -44,10 +46,12 @@ class SqliteTransaction(Raising):
 
     async def run_many(self, sql: str, rows: list[tuple[Value, ...]]) -> None:
         """Executes one change for each row of values."""
+        self.takes_one()
         text, order = positional(sql)
         self._connection.executemany(text, [[row[n] for n in order] for row in rows])
 
     def _execute(self, sql: str, values: tuple[Value, ...]) -> sqlite3.Cursor:
+        self.takes_one()
         text, order = positional(sql)
         return self._connection.execute(text, [values[n] for n in order])
 

@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Generator
 from typing import Any, ParamSpec, TypeVar, cast
 
 from storage.catalogue import Query, Value
-from storage.catalogue.engines.concerns import Raising
+from storage.catalogue.engines.concerns import Telling
 from storage.catalogue.rows import as_kind
 from storage.sealing import Documents
 
@@ -16,11 +16,13 @@ R = TypeVar("R")
 P = ParamSpec("P")
 
 
-class PostgresTransaction(Raising):
+class PostgresTransaction(Telling):
     """A `Transaction`; `busy` while it waits for the server."""
 
-    def __init__(self, connection: Any, documents: Documents, command_s: float) -> None:
-        super().__init__()
+    def __init__(
+        self, connection: Any, documents: Documents, command_s: float, *, alone: bool = False
+    ) -> None:
+        super().__init__(alone=alone)
         self._connection = connection
         self.documents = documents
         self._command_s = command_s  # for each statement
@@ -48,6 +50,11 @@ class PostgresTransaction(Raising):
         await self._wait(self._connection.executemany(sql, rows, timeout=self._command_s))
 
     async def _wait(self, answer: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            self.takes_one()
+        except RuntimeError:
+            answer.close()
+            raise
         self.busy = True
         try:
             return await answer
