@@ -11,8 +11,8 @@ mount that machines share.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-import sys
 import uuid
 from collections.abc import AsyncIterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from storage.blobs import IncomingBlob
+from storage.blobs.placer import Placer
+from storage.blobs.placing import Places, write_whole
 from storage.blobs.spool import (
     DIGEST,
     Holds,
@@ -28,16 +30,19 @@ from storage.blobs.spool import (
     Spool,
     SpoolFolder,
     holds,
-    sync_folder,
     unavailable,
     unreadable,
     verify_names,
 )
 from storage.records import Blob, DomainId, Instant, Sha256
 
+log = logging.getLogger("entrepot.blobs")
+
 THREADS: Final = 8  # hashing and writing release the interpreter's lock
 SYNCERS: Final = 2
-DEPTH: Final = 3  # folders above a blob: the domain's own is the last
+BUSY: Final = (
+    128  # small blobs that have cost about as much in threads as the start of a process for them
+)
 SYNC_FROM: Final = (
     16 << 20
 )  # bytes of a large file that are handed to the disk while the rest arrives
@@ -92,11 +97,11 @@ class IncomingFile(Spool):
         ):  # committed before; these were just verified, those may have decayed
             self._put_over(target)
         if self._store.durable:
-            self._store.sync_folders(target)
+            self._store.places.sync_above(str(target))
 
     def put(self, target: Path, content: bytes) -> None:
         """All there is, durable, then visible; in a thread."""
-        _write_whole(self.descriptor, content)
+        write_whole(self.descriptor, content)
         self._link(target)
 
     def _put_over(self, target: Path) -> None:
@@ -107,12 +112,6 @@ class IncomingFile(Spool):
             again.replace(target)  # leaves both names if they are one file
         finally:
             again.unlink(missing_ok=True)
-
-
-def _write_whole(descriptor: int, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
 
 
 def _sync_and_close(descriptor: int) -> None:
@@ -132,9 +131,11 @@ class FileBlobStore:
         self.durable = durable
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
         self.spools = SpoolFolder(root / "incoming", self.threads, shared=shared)
-        # For each folder the folders in it whose entries are durable: at most 65,792 names a domain.
-        self._entered: dict[str, set[str]] = {}
+        self.places = Places(str(self.spools.folder), durable=durable, shared=shared)
         self.syncing = ThreadPoolExecutor(SYNCERS, thread_name_prefix="blobs-sync")
+        self._placer: Placer | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._puts = 0  # without it
 
     @asynccontextmanager
     async def create(
@@ -149,67 +150,44 @@ class FileBlobStore:
 
     async def put(self, domain: DomainId, blob: Blob, content: bytes) -> None:
         """Small bytes, which have this digest: durable, then visible, in one thread."""
-        target = self.path_of(domain, blob.sha256)
-        loop = asyncio.get_running_loop()
+        target = self._name_of(domain, blob.sha256)
         try:
+            if self._placer is not None and self._placer.usable:
+                if await self._placer.place(target, content):
+                    return
+            else:
+                self._count_put()
+            loop = asyncio.get_running_loop()
             await loop.run_in_executor(self.threads, self._put, domain, target, content)
         except OSError as problem:
             raise unavailable(problem) from problem
 
-    def _put(self, domain: DomainId, target: Path, content: bytes) -> None:
-        nameless = self.spools.nameless()
-        if nameless is not None:
-            try:
-                if self._name(nameless, target, content):
-                    return
-            finally:
-                os.close(nameless)
-        # There is such a blob, or a file cannot be without a name here.
+    def _put(self, domain: DomainId, target: str, content: bytes) -> None:
+        if self.places.place(target, content):
+            return
         incoming = IncomingFile(self, domain, frozenset())
         try:
-            incoming.put(target, content)
+            incoming.put(Path(target), content)
         finally:
             incoming.discard()
 
-    def _name(self, nameless: int, target: Path, content: bytes) -> bool:
-        """Gives bytes their name, durably; False if something has it."""
-        _write_whole(nameless, content)
-        if self.durable:
-            os.fsync(nameless)
-        named = f"/proc/self/fd/{nameless}"
+    def _count_put(self) -> None:
+        """A process that has much to place gets another one for that."""
+        self._puts += 1
+        if self._puts >= BUSY and self._starting is None and self.places.nameless:
+            self._puts = 0
+            self._starting = asyncio.create_task(self._start_placer(), name="start a placer")
+
+    async def _start_placer(self) -> None:
+        spool = self.spools.folder
+        if self._placer is not None:  # it was lost
+            await self._placer.close()
         try:
-            # The argument makes it the call that follows the link in /proc.
-            os.link(named, target, src_dir_fd=nameless, follow_symlinks=True)
-        except (FileExistsError, PermissionError):  # the latter where /proc is closed off
-            return False
-        except FileNotFoundError:  # the folder is missing, or /proc is
-            if not Path(named).exists():
-                return False
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(named, target, src_dir_fd=nameless, follow_symlinks=True)
-            except FileExistsError:
-                return False
-        if self.durable:
-            self.sync_folders(target)
-        return True
-
-    def sync_folders(self, target: Path) -> None:
-        """Makes the entry of a file durable, and those of the folders above that nobody has synced yet."""
-        folder = str(target.parent)
-        sync_folder(folder)
-        for _ in range(DEPTH):
-            above, _, name = folder.rpartition("/")
-            if name not in self._entered.get(above, ()):
-                self._enter(above, name)
-            folder = above
-
-    def _enter(self, above: str, name: str) -> None:
-        durable = {sys.intern(name)}  # there are 256 of them, in many folders
-        if above not in self._entered:  # one sync is enough for all that stand there already
-            durable.update(map(sys.intern, os.listdir(above)))  # noqa: PTH208 - a path for each is dear
-        sync_folder(above)
-        self._entered.setdefault(above, set()).update(durable)
+            self._placer = await Placer.start(self.threads, spool, durable=self.durable)
+        except OSError as problem:
+            log.warning("placer.not_started", extra={"reason": str(problem)})
+        finally:
+            self._starting = None
 
     async def open(self, domain: DomainId, sha256: Sha256, *, original: bool = False) -> OpenFile:
         """The blob, for reading; a file is always the original."""
@@ -306,7 +284,12 @@ class FileBlobStore:
         await self.spools.check()
 
     async def close(self) -> None:
-        """Lets go of the threads."""
+        """Lets go of the threads, and of the process that helps."""
+        if self._starting is not None:
+            await self._starting
+        if self._placer is not None:
+            await self._placer.close()
+            self._placer = None
         self.threads.shutdown()
         self.syncing.shutdown()
 

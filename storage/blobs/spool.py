@@ -11,7 +11,6 @@ followed only on the machine that writes it, for the others may see its pages in
 from __future__ import annotations
 
 import asyncio
-import errno
 import fcntl
 import hashlib
 import os
@@ -35,8 +34,6 @@ ABANDONED_S: Final = 86_400  # in a shared folder: nobody pauses this long betwe
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _NAME: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 _NO_WAIT: Final = getattr(os, "RWF_NOWAIT", 0)
-_NAMELESS: Final = getattr(os, "O_TMPFILE", 0)
-_NO_NAMELESS: Final = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}  # of file systems without them
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -67,15 +64,6 @@ def holds(_domain: DomainId, sha256: Sha256, path: Path) -> bool:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
     except OSError:
         return False
-
-
-def sync_folder(folder: Path | str) -> None:
-    """Makes the entries of a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def machine() -> str:
@@ -199,17 +187,6 @@ class SpoolFolder:
             return OpenFile(os.open(self.folder / place, os.O_RDONLY))
         except FileNotFoundError:
             return None
-
-    def nameless(self) -> int | None:
-        """The descriptor of a new file without a name, which goes with whoever writes it; None: not here."""
-        if self.shared or not _NAMELESS:
-            return None
-        try:
-            return os.open(self.folder, os.O_RDWR | _NAMELESS, 0o600)
-        except OSError as problem:
-            if problem.errno in _NO_NAMELESS:
-                return None
-            raise
 
     async def begun(self, begin: Callable[[], S]) -> S:
         """What `begin` makes, in a thread.

@@ -19,7 +19,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
-from storage.blobs.spool import sync_folder
+from storage.blobs.placing import sync_folder
 from storage.errors import StorageUnavailable, UnknownKey
 from storage.keys.providers import (
     NAME,
@@ -85,7 +85,7 @@ class Keyring:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self.path)
-            sync_folder(self.path.parent)  # a domain may be made with it in the next moment
+            sync_folder(str(self.path.parent))  # a domain may be made with it in the next moment
         except OSError as problem:
             raise StorageUnavailable(f"{self.where}: {problem.strerror}") from problem
         return version

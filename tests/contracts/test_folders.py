@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from storage.blobs import files
+from storage.blobs import placing
 from storage.blobs.files import FileBlobStore
 from storage.records import Blob, DomainId
 
@@ -20,13 +20,13 @@ DOMAIN = DomainId("0190a0a0-0000-7000-8000-000000000001")
 def synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The folders that were synced, below the root."""
     done: list[str] = []
-    sync = files.sync_folder
+    sync = placing.sync_folder
 
-    def noted(folder: Path | str) -> None:
+    def noted(folder: str) -> None:
         done.append(os.path.relpath(folder, tmp_path))
         sync(folder)
 
-    monkeypatch.setattr(files, "sync_folder", noted)
+    monkeypatch.setattr(placing, "sync_folder", noted)
     return done
 
 
