@@ -71,7 +71,25 @@ class Results:
         self.path.write_text(f'{json.dumps(head)[:-1]}, "rows": [\n{lines}\n]}}\n')
 
 
-def read(files: Sequence[Path]) -> list[dict]:
+@dataclass(frozen=True)
+class Since:
+    """Rows that count only from a time on: before, the code that they measure was another one."""
+
+    names: tuple[str, ...] = ()  # beginnings of a workload and its case: `W10 uv`
+    began: str = ""
+
+    @classmethod
+    def of(cls, text: str) -> Since:
+        """As an option says it: `W10 uv,W11=2026-11-27T14:00Z`."""
+        names, _, began = text.rpartition("=")
+        return cls(tuple(name for name in names.split(",") if name), began)
+
+    def counts(self, row: dict) -> bool:
+        named = f"{row['workload']} {row['case']}".startswith(self.names)
+        return not named or row["began"] >= self.began
+
+
+def read(files: Sequence[Path], since: Since = Since()) -> list[dict]:  # noqa: B008 - a constant
     """The rows of result files, in the order in which they were measured; each file is a run of its own."""
     known = sorted(
         ((path.stem, json.loads(path.read_text())) for path in files),
@@ -81,4 +99,4 @@ def read(files: Sequence[Path]) -> list[dict]:
     for position, (name, kept) in enumerate(known):
         where = {name: kept[name] for name in ("began", "commit", "machine")}
         found += [row | where | {"run": f"{name}-{position}"} for row in kept["rows"]]
-    return found
+    return [row for row in found if since.counts(row)]

@@ -27,6 +27,7 @@ log = logging.getLogger("entrepot.unstored")
 
 LIMIT: Final = 8 << 20  # bytes that wait; what comes beyond them is stored before it is answered
 PAUSE_S: Final = 1.0  # without a new one
+LONGEST_S: Final = 10.0  # from the first one on, if there is no pause
 TOGETHER: Final = 16  # that are stored at once: as many as one turn of the catalogue takes
 
 
@@ -51,7 +52,7 @@ class UnstoredDocuments:
     def __init__(self) -> None:
         self._waiting: dict[tuple[DomainId, Sha256, str], Document] = {}
         self._held_bytes = 0
-        self._last_at = 0.0  # by the event loop's clock
+        self._first_at = self._last_at = 0.0  # by the event loop's clock
         self._timer: asyncio.TimerHandle | None = None
         self._storing = asyncio.Lock()
 
@@ -70,22 +71,23 @@ class UnstoredDocuments:
         loop = asyncio.get_running_loop()
         self._last_at = loop.time()
         if self._timer is None:
+            self._first_at = self._last_at
             self._timer = loop.call_later(PAUSE_S, self._look, depot)
         return True
 
     def _look(self, depot: Depot) -> None:
-        """Begins to store if it has been quiet, or looks again when it may have been."""
+        """Begins to store if it has been quiet or long enough, or looks again when it may have been."""
         loop = asyncio.get_running_loop()
-        quiet_at = self._last_at + PAUSE_S
-        if loop.time() >= quiet_at:
+        due_at = min(self._last_at + PAUSE_S, self._first_at + LONGEST_S)
+        if loop.time() >= due_at:
             self._timer = None
             try:
                 depot.background.start(self.store(depot), name="store documents")
             except Overloaded:
-                quiet_at = loop.time() + PAUSE_S
+                due_at = loop.time() + PAUSE_S
             else:
                 return
-        self._timer = loop.call_at(quiet_at, self._look, depot)
+        self._timer = loop.call_at(due_at, self._look, depot)
 
     async def close(self, depot: Depot) -> None:
         """Stores all, and begins nothing more."""

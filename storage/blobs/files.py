@@ -149,7 +149,7 @@ class FileBlobStore:
             incoming.discard()
 
     async def put(self, domain: DomainId, blob: Blob, content: bytes) -> None:
-        """Small bytes, which have this digest: durable, then visible, in one thread."""
+        """Small bytes, which have this digest: durable, then visible, in one step elsewhere."""
         target = self._name_of(domain, blob.sha256)
         try:
             if self._placer is not None and self._placer.usable:

@@ -51,6 +51,27 @@ def test_the_median_of_each_run_stands_beside_that_of_all_rounds() -> None:
     assert goals.spread(found) == "0.75 (0.5\u20130.95; 0.6, 0.9)"
 
 
+def test_rows_of_older_code_are_left_out_by_name_and_time(tmp_path: Path) -> None:
+    rows = [
+        {"workload": "W10", "case": "uv cold"},
+        {"workload": "W10", "case": "npm cold"},
+        {"workload": "W1", "case": "index"},
+    ]
+    for name, began in (("old", "2026-11-26T23:59Z"), ("new", "2026-11-27T00:01Z")):
+        kept = results.Results(tmp_path / f"{name}.json", began=began)
+        kept.write(rows)
+    files = sorted(tmp_path.iterdir())
+    everything = results.read(files)
+    newer = results.read(files, results.Since.of("W10 uv,W1 =2026-11-27T00:00Z"))
+    assert len(everything) == 6
+    assert [(row["run"], row["case"]) for row in newer] == [
+        ("old-0", "npm cold"),
+        ("new-1", "uv cold"),
+        ("new-1", "npm cold"),
+        ("new-1", "index"),
+    ]
+
+
 def test_a_cache_is_no_application_and_a_peer_that_dropped_clients_is_not_the_best() -> None:
     rows = [
         row("entrepot", 2.0, ok=200),

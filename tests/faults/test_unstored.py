@@ -73,6 +73,18 @@ def test_a_document_is_stored_when_nobody_has_brought_one_for_a_while(
     assert asked(registry, offer) == 1
 
 
+def test_without_a_pause_it_is_stored_after_a_while(
+    entrepot: Composed, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unstored, "PAUSE_S", 0.5)
+    monkeypatch.setattr(unstored, "LONGEST_S", 1.5)
+    end = time.monotonic() + 20
+    while not entrepot.blobs():
+        assert time.monotonic() < end, "nothing is stored while others come"
+        expect_metadata(entrepot, registry.offers(new_name("kit"), "1.0"))
+        time.sleep(0.05)
+
+
 def test_a_server_that_stops_stores_what_waits(
     entrepot: Composed, registry: Registry, offer: Offer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
