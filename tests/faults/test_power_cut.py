@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from npm_documents import document
 from servers import CONFIG, Entrepot, free_port
 from standins import Server
 from traced import SYNCS, Made, Trace, command, read
+
+from storage.blobs.files import BUSY
 
 ROOT = Path(__file__).parents[2]
 UPLOADER = "arn:aws:iam::111122223333:user/uploader"
@@ -52,8 +55,10 @@ def comes_true(condition, what: str, within_s: float = 60) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trace, list[str]]]:
+@pytest.fixture(scope="module", params=["in threads", "in a process beside it"])
+def recorded(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Trace, list[str]]]:
     """The trace of a server that was published to, and the digests that it acknowledged, in order."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
@@ -66,6 +71,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trace, 
     (folder / "entrepot.toml").write_text(CONFIG.format(**settings))
     server.start()
     try:
+        if request.param != "in threads":
+            begin_placer(server)
         digests = publish(server)
     finally:
         code = server.stop()
@@ -75,9 +82,33 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trace, 
     yield Trace(read(folder / "trace"), folder / "data"), digests
 
 
+def begin_placer(server: Entrepot) -> None:
+    """Publishes so much that small files are placed by another process from then on."""
+    bearer = bearer_of(server)
+    for number in range(BUSY // 2):  # each with its metadata
+        kind, body = form(*wheel("filler", f"{number}.0"))
+        assert server.post("/d/acme/pypi/team/", body, Content_Type=kind, **bearer).status == 200
+    comes_true(lambda: has_placer(server), "no process for small files is started")
+
+
+def has_placer(server: Entrepot) -> bool:
+    assert server.process is not None
+    for found in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            parent = int(found.read_text().rpartition(")")[2].split()[1])
+            program = found.with_name("cmdline").read_bytes()
+            if parent == server.process.pid and b"placing.py" in program:
+                return True
+    return False
+
+
+def bearer_of(server: Entrepot) -> dict[str, str]:
+    return {"Authorization": f"Bearer {server.token(UPLOADER, scope='publish')}"}
+
+
 def publish(server: Entrepot) -> list[str]:
     """Files of both formats, one after the other; the digests of what was acknowledged."""
-    bearer = {"Authorization": f"Bearer {server.token(UPLOADER, scope='publish')}"}
+    bearer = bearer_of(server)
     digests = []
     for number in range(PUBLISHED):
         noise = {"noise.bin": random.Random(number).randbytes(1_000 + (number % 2 * 20 << 20))}
