@@ -85,7 +85,7 @@ def recorded(
 def begin_placer(server: Entrepot) -> None:
     """Publishes so much that small files are placed by another process from then on."""
     bearer = bearer_of(server)
-    for number in range(BUSY // 2):  # each with its metadata
+    for number in range(BUSY):
         kind, body = form(*wheel("filler", f"{number}.0"))
         assert server.post("/d/acme/pypi/team/", body, Content_Type=kind, **bearer).status == 200
     comes_true(lambda: has_placer(server), "no process for small files is started")
