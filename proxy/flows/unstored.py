@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("entrepot.unstored")
 
 LIMIT: Final = 8 << 20  # bytes that wait; what comes beyond them is stored before it is answered
-PAUSE_S: Final = 1.0  # without a new one
-LONGEST_S: Final = 10.0  # from the first one on, if there is no pause
+PAUSE_S: Final = 5.0  # without a new one: whoever has resolved downloads then what was chosen
+LONGEST_S: Final = 30.0  # from the first one on, if there is no pause
 TOGETHER: Final = 16  # that are stored at once: as many as one turn of the catalogue takes
 
 
