@@ -39,8 +39,12 @@ class Background:
             task.cancel()
         await self._group.__aexit__(kind, error, trace)
 
-    def start(self, work: Coroutine[Any, Any, object], *, name: str) -> asyncio.Task[None]:
+    def start(
+        self, work: Coroutine[Any, Any, object], *, name: str, about: Hashable = None
+    ) -> asyncio.Task[None]:
         """Runs the work on its own; whoever wants it to end early cancels it.
+
+        `about` is told beside the name if it fails.
 
         Raises:
             Overloaded: too much is running already.
@@ -48,7 +52,7 @@ class Background:
         if len(self._tasks) >= MAX_TASKS:
             work.close()
             raise Overloaded("the server has too much work in progress; try again in a moment")
-        task = self._group.create_task(self._supervise(work, name), name=name)
+        task = self._group.create_task(self._supervise(work, name, about), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -63,7 +67,7 @@ class Background:
             flight = asyncio.get_running_loop().create_future()
             self._flights[key] = flight
             try:
-                self.start(self._fly(key, flight, work), name=f"flight {key}")
+                self.start(self._fly(key, flight, work), name="flight", about=key)
             except Overloaded:
                 del self._flights[key]
                 raise
@@ -89,10 +93,17 @@ class Background:
         finally:
             del self._flights[key]
 
-    async def _supervise(self, work: Coroutine[Any, Any, object], name: str) -> None:
+    async def _supervise(
+        self, work: Coroutine[Any, Any, object], name: str, about: Hashable
+    ) -> None:
         try:
             await work
         except (EntrepotError, StorageError) as problem:  # foreseen: whoever asks again is told
-            log.warning("task.failed", extra={"task": name, "reason": str(problem)})
+            extra = {"task": _told(name, about), "reason": str(problem)}
+            log.warning("task.failed", extra=extra)
         except Exception:
-            log.exception("task.failed", extra={"task": name})
+            log.exception("task.failed", extra={"task": _told(name, about)})
+
+
+def _told(name: str, about: Hashable) -> str:
+    return name if about is None else f"{name} {about}"

@@ -58,6 +58,7 @@ class Download:
         self.size: int | None = None  # bytes, as announced; None until known
         self.available = 0  # bytes that have arrived
         self.source: Growing | None = None
+        self.content: bytes | None = None  # all of them, verified, if they are few
         self.blob: Blob | None = None
         self.failure: BaseException | None = None
         self._changed = asyncio.Event()

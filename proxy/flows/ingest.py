@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-import uuid
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-from proxy.errors import UpstreamCorrupt, UpstreamUnavailable
+from proxy.errors import Overloaded, UpstreamCorrupt, UpstreamUnavailable
 from proxy.flows.depot import Depot
 from proxy.flows.downloads import Download
 from proxy.format import Connection
@@ -28,6 +29,7 @@ LEASE_S: Final = 10  # how long a process that died keeps others waiting
 RENEW_S: Final = 3
 POLL_S: Final = 0.02  # between two looks at a file that another process writes
 ADOPT_TRIES: Final = 100
+_NUMBERS: Final = itertools.count()  # of downloads of this process
 VERIFIED: Final = frozenset({"sha256", "sha512", "sha1", "md5"})
 
 
@@ -90,7 +92,7 @@ async def ingest(depot: Depot, domain: DomainId, source: Source, download: Downl
             source=source,
             download=download,
             key=f"download {domain} {asset.sha256 or asset.url}",
-            owner=f"{depot.process} {uuid.uuid4()}",
+            owner=f"{depot.process} {next(_NUMBERS)}",
         )
         if await job.take():
             return await _fetch_leased(job)
@@ -109,25 +111,40 @@ async def forget_done(depot: Depot, domain: DomainId, sha256: Sha256) -> None:
 
 
 async def _fetch_leased(job: _Job) -> Blob:
-    depot = job.depot
+    try:
+        with _renewed(job):
+            return await _fetch(job)
+    except BaseException:
+        await _let_go(job)
+        raise
+
+
+@contextmanager
+def _renewed(job: _Job) -> Iterator[None]:
+    """Keeps the lease; most downloads are over before it has to be renewed once, and cost no task."""
+    begun: list[asyncio.Task[None]] = []
 
     async def renew() -> None:
         while True:
-            await asyncio.sleep(RENEW_S)
             try:
                 await job.take()
             except StorageUnavailable as problem:  # there is time for two more tries
                 log.warning("lease.unrenewed", extra={"reason": str(problem)})
+            await asyncio.sleep(RENEW_S)
 
-    renewal = depot.background.start(renew(), name="renew a lease")
+    def begin() -> None:
+        try:
+            begun.append(job.depot.background.start(renew(), name="renew a lease"))
+        except Overloaded as problem:
+            log.warning("lease.unrenewed", extra={"reason": str(problem)})
+
+    timer = asyncio.get_running_loop().call_later(RENEW_S, begin)
     try:
-        blob = await _fetch(job)
-    except BaseException:
-        renewal.cancel()
-        await _let_go(job)
-        raise
-    renewal.cancel()
-    return blob
+        yield
+    finally:
+        timer.cancel()
+        for task in begun:
+            task.cancel()
 
 
 async def _let_go(job: _Job) -> None:
@@ -152,6 +169,8 @@ async def _fetch(job: _Job) -> Blob:
                 await _receive_followed(job, file, incoming)
         blob = await incoming.finish()
         _verify(via, asset, blob)
+        if isinstance(incoming, SmallBlob):
+            job.download.content = incoming.content
         # Whoever follows in another process reads the digest in the lease; gc removes it.
         lasts = LEASE_S * SECOND
         adopt = partial(arrivals.adopt, key=job.key, owner=job.owner, lasts=lasts)

@@ -104,9 +104,12 @@ async def look(depot: Depot, place: Place, ref: PackageRef, *, passing: bool = F
         except StorageError as problem:  # carried out of the group: it would be wrapped in another
             broken.append(problem)
 
-    async with asyncio.TaskGroup() as group:
-        for name in walk.connections:
-            group.create_task(ask(name))
+    if len(walk.connections) == 1:  # most have one, and a task for it is not free
+        await ask(walk.connections[0])
+    else:
+        async with asyncio.TaskGroup() as group:
+            for name in walk.connections:
+                group.create_task(ask(name))
     for problem in broken:
         raise problem
     generation = await depot.catalogue.read(packages.generation, place.domain.id, ref)

@@ -25,12 +25,12 @@ def parse_instant(text: str | None) -> Instant | None:
 
 def microseconds_utc(instant: Instant) -> str:
     """`2026-01-02T03:04:05.000006Z`, as PEP 700 wants it."""
-    return _moment(instant).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return _moment(instant).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def milliseconds_utc(instant: Instant) -> str:
     """`2026-01-02T03:04:05.006Z`, as npm's registry writes it."""
-    return _moment(instant).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return _moment(instant).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def http_date(instant: Instant) -> str:

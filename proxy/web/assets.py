@@ -186,7 +186,9 @@ async def answer_arriving(
         known = await depot.stored.find(domain, arriving.key)
         same = known is not None and known.asset.sha256 == here.sha256
         seen = known.seen if known is not None and same else None
-        return await answer_stored(depot, domain, request, here, source=UPSTREAM, seen=seen)
+        return await answer_stored(
+            depot, domain, request, here, source=UPSTREAM, seen=seen, content=download.content
+        )
     found = headers(asset, "application/octet-stream", UPSTREAM)
     size = download.blob.size if download.blob else download.size
     span = None if size is None else wanted_range(request, found, size)
