@@ -76,6 +76,17 @@ class _Job:
             note=self.note,
         )
 
+    async def renew(self) -> None:
+        """Keeps it; what was told in it behind a finished download stays."""
+        await self.depot.catalogue.note(
+            leases.renew,
+            self.key,
+            owner=self.owner,
+            until=Instant(self.depot.clock() + LEASE_S * SECOND),
+            note=self.note,
+            unless=DONE,
+        )
+
 
 async def ingest(depot: Depot, domain: DomainId, source: Source, download: Download) -> Blob:
     """Fetches an asset, or follows the process of this machine that does; its stored blob.
@@ -127,7 +138,7 @@ def _renewed(job: _Job) -> Iterator[None]:
     async def renew() -> None:
         while True:
             try:
-                await job.take()
+                await job.renew()
             except StorageUnavailable as problem:  # there is time for two more tries
                 log.warning("lease.unrenewed", extra={"reason": str(problem)})
             await asyncio.sleep(RENEW_S)

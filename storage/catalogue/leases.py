@@ -50,6 +50,26 @@ async def find(tx: Transaction, key: str) -> Lease | None:
 
 @of_names
 @short
+async def renew(
+    tx: Transaction, key: str, *, owner: str, until: Instant, note: str, unless: str
+) -> None:
+    """Keeps the work, if it is still the owner's, and nobody has noted meanwhile what begins with `unless`."""
+    await tx.run(
+        """
+        UPDATE lease
+        SET until = $3, note = $4
+        WHERE key = $1 AND owner = $2 AND substr(note, 1, $5) <> $6""",
+        key,
+        owner,
+        until,
+        note,
+        len(unless),
+        unless,
+    )
+
+
+@of_names
+@short
 async def release(tx: Transaction, key: str, *, owner: str) -> None:
     """Gives the work back, if it is still the owner's."""
     await tx.run("DELETE FROM lease WHERE key = $1 AND owner = $2", key, owner)

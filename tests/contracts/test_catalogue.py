@@ -99,6 +99,28 @@ async def test_a_lease_that_ran_out_can_be_taken_over(storage: Storage) -> None:
     assert await take("second", 11)
 
 
+async def test_a_lease_is_renewed_by_its_owner_until_it_says_that_the_work_is_done(
+    storage: Storage,
+) -> None:
+    write = storage.catalogue.write
+
+    async def renewed(owner: str, until: int) -> tuple[int, str]:
+        await write(
+            leases.renew, "job", owner=owner, until=Instant(until), note="halfway", unless="done "
+        )
+        found = await storage.catalogue.read(leases.find, "job")
+        assert found is not None
+        return found.until, found.note
+
+    await write(leases.take, "job", owner="first", until=Instant(10), now=Instant(0), note="begun")
+    assert await renewed("second", 20) == (10, "begun")
+    assert await renewed("first", 20) == (20, "halfway")
+    await write(
+        leases.take, "job", owner="first", until=Instant(30), now=Instant(15), note="done abc"
+    )
+    assert await renewed("first", 40) == (30, "done abc")
+
+
 async def test_a_query_that_awaits_something_else_is_refused(storage: Storage) -> None:
     async def wait(tx: Transaction) -> None:
         await insert(tx, "first")
