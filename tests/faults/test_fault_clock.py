@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,9 @@ from composed import SECOND, Clock, Composed, composed
 from places import JSON, NPM, PYPI, Place, new_name
 from standins import Registry
 
+from proxy.flows import ingest
 from storage.catalogue import domains, leases
+from storage.catalogue.leases import Lease
 from storage.records import Instant
 
 FRESH_S, STALE_S, NEGATIVE_S, LEASE_S = 300, 3600, 60, 10
@@ -110,6 +113,38 @@ def test_a_clock_that_goes_back_makes_nothing_last_longer(
     assert of.versions(entrepot.get(of.index(unknown), Accept=JSON)) == ["1.0.0"]
     assert entrepot.get(of.file(name, "1.0.0")).body == content
     entrepot.clock.advance(86_400)
+
+
+def lease_of(server: Composed, sha256: str) -> Lease | None:
+    assert server.storage is not None
+    [domain] = server.run(server.storage.catalogue.scan(domains.all_of))
+    found: Lease | None = server.run(
+        server.storage.catalogue.read(leases.find, f"download {domain.id} {sha256}")
+    )
+    return found
+
+
+def test_a_lease_is_renewed_while_its_download_goes_on_and_tells_when_it_is_done(
+    entrepot: Composed, upstream: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "RENEW_S", 0.05)
+    offer = upstream.offers(new_name("kit"), "1.0", padding=400_000)
+    upstream.hold = threading.Event()  # its file stops half-way
+    seen: set[int] = set()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(entrepot.get, PYPI.file(offer.name.partition("-")[0], "1.0"))
+        end = time.monotonic() + 0.3  # less than the registry may stall
+        while time.monotonic() < end:
+            lease = lease_of(entrepot, offer.sha256)
+            seen |= {lease.until} if lease is not None else set()
+            time.sleep(0.01)
+        upstream.hold.set()
+        assert waiting.result(10).body == offer.content
+    upstream.hold = None
+    assert len(seen) > 2
+    done = lease_of(entrepot, offer.sha256)
+    assert done is not None
+    assert done.note == f"done {offer.sha256}"
 
 
 def take_lease(server: Composed, clock: Clock, url: str, sha256: str | None) -> None:
