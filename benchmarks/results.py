@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -81,15 +82,22 @@ class Since:
     @classmethod
     def of(cls, text: str) -> Since:
         """As an option says it: `W10 uv,W11=2026-11-27T14:00Z`."""
+        if not text:
+            return cls()
         names, _, began = text.rpartition("=")
-        return cls(tuple(name for name in names.split(",") if name), began)
+        if not all(names.split(",")) or not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\dZ", began):
+            raise SystemExit(f"--since {text!r} is not as `W10 uv,W11=2026-11-27T14:00Z`")
+        return cls(tuple(names.split(",")), began)
 
     def counts(self, row: dict) -> bool:
         named = f"{row['workload']} {row['case']}".startswith(self.names)
         return not named or row["began"] >= self.began
 
 
-def read(files: Sequence[Path], since: Since = Since()) -> list[dict]:  # noqa: B008 - a constant
+ALWAYS = Since()
+
+
+def read(files: Sequence[Path], since: Since = ALWAYS) -> list[dict]:
     """The rows of result files, in the order in which they were measured; each file is a run of its own."""
     known = sorted(
         ((path.stem, json.loads(path.read_text())) for path in files),

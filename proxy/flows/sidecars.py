@@ -77,13 +77,16 @@ async def _stored(depot: Depot, wanted: Wanted, kind: str, sha256: Sha256) -> St
     blob = await depot.catalogue.read(blobs.find, wanted.place.domain.id, sha256)
     if blob is None:
         raise NotFound(f"{wanted} has lost its {kind}; ask again")
-    return Stored(asset=Asset(name=kind, digests={"sha256": blob.sha256}, size=blob.size))
+    return Stored(asset=_as_asset(kind, blob.sha256, blob.size))
 
 
 def _in_memory(document: Document) -> Stored:
-    size = len(document.content)
-    asset = Asset(name=document.kind, digests={"sha256": document.sha256}, size=size)
+    asset = _as_asset(document.kind, document.sha256, len(document.content))
     return Stored(asset=asset, content=document.content)
+
+
+def _as_asset(kind: str, sha256: Sha256, size: int) -> Asset:
+    return Asset(name=kind, digests={"sha256": sha256}, size=size)
 
 
 async def _fetch(depot: Depot, wanted: Wanted, located: Located, sidecar: Sidecar) -> Stored:
@@ -96,9 +99,9 @@ async def _fetch(depot: Depot, wanted: Wanted, located: Located, sidecar: Sideca
     name = located.holding.origin.connection if isinstance(located, HeldBy) else located.connection
     via = depot.connections.get(name or "")
     if sidecar.url is not None and via is not None:
-        content = await _from_registry(depot, via, sidecar)
-        if content is not None:
-            return await _keep(depot, domain, source, sidecar.kind, content)
+        fetched = await _from_registry(depot, via, sidecar)
+        if fetched is not None:
+            return await _keep(depot, domain, source, sidecar.kind, fetched)
     if not stored and not sidecar.alone:
         # The bytes stay without anybody retaining them.
         download = fetch_only(depot, wanted, located)
@@ -120,8 +123,10 @@ async def _read_out(
     return None if held is None else await _stored(depot, wanted, sidecar.kind, held)
 
 
-async def _from_registry(depot: Depot, via: Connection, sidecar: Sidecar) -> bytes | None:
-    """The document as the registry has it, verified; None if it has none."""
+async def _from_registry(
+    depot: Depot, via: Connection, sidecar: Sidecar
+) -> tuple[bytes, Sha256] | None:
+    """The document as the registry has it, verified, and its digest; None if it has none."""
     document = bytearray()
     try:
         async with depot.upstream.open_file(via, sidecar.url or "") as file:
@@ -132,22 +137,23 @@ async def _from_registry(depot: Depot, via: Connection, sidecar: Sidecar) -> byt
                     raise UpstreamCorrupt(via.name, reason)
     except FileGone:
         return None
-    if sidecar.sha256 and hashlib.sha256(document).hexdigest() != sidecar.sha256:
+    sha256 = Sha256(hashlib.sha256(document).hexdigest())
+    if sidecar.sha256 and sha256 != sidecar.sha256:
         reason = f"{sidecar.kind} is not what its index announces"
         raise UpstreamCorrupt(via.name, reason)
-    return bytes(document)
+    return bytes(document), sha256
 
 
 async def _keep(
-    depot: Depot, domain: DomainId, source: Sha256 | None, kind: str, content: bytes
+    depot: Depot, domain: DomainId, source: Sha256 | None, kind: str, fetched: tuple[bytes, Sha256]
 ) -> Stored:
     """Has a document stored; npm's have no asset to go with before that is stored itself."""
+    content, sha256 = fetched
     adopt: Adopt = blobs.adopt
     if source is not None:
-        sha256 = Sha256(hashlib.sha256(content).hexdigest())
         document = Document(domain, source, kind, sha256, content)
         if depot.unstored.add(depot, document):
             return _in_memory(document)
         adopt = partial(sidecars.adopt, source=source, kind=kind)
     blob = await store_bytes(depot, domain, content, adopt)
-    return Stored(asset=Asset(name=kind, digests={"sha256": blob.sha256}, size=blob.size))
+    return Stored(asset=_as_asset(kind, blob.sha256, blob.size))

@@ -6,7 +6,7 @@ import re
 from typing import Final
 from urllib.parse import urldefrag, urljoin, urlsplit
 
-# What most indexes name is complete, and means itself: nothing in it is relative, encoded or in need of a check.
+# What most indexes name is complete, and means itself: nothing in it is relative, and no port needs a check.
 _COMPLETE: Final = re.compile(r"https?://[A-Za-z0-9.-]+(?::[1-9][0-9]{0,3})?/[A-Za-z0-9/._~+@%-]*")
 
 

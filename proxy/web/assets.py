@@ -85,7 +85,7 @@ async def answer_stored(
 ) -> Response:
     """Bytes that are here; where `redirects` are followed, large ones may lie behind a signed URL.
 
-    `seen`: as long as that holds, so does the answer. `content`: the bytes, if they are not stored yet.
+    `seen`: as long as that holds, so does the answer. `content`: the bytes, if they are in memory.
     """
     found = headers(asset, media_type, source)
     if (asset.size or 0) > SMALL and not_modified(request, found):

@@ -41,7 +41,7 @@ log = logging.getLogger("entrepot.blobs")
 THREADS: Final = 8  # hashing and writing release the interpreter's lock
 SYNCERS: Final = 2
 BUSY: Final = (
-    128  # small blobs that have cost about as much in threads as the start of a process for them
+    128  # small blobs: by then threads have cost more than the start of a process for them
 )
 SYNC_FROM: Final = (
     16 << 20
@@ -165,6 +165,7 @@ class FileBlobStore:
     def _put(self, domain: DomainId, target: str, content: bytes) -> None:
         if self.places.place(target, content):
             return
+        # There is such a blob, or a file cannot be without a name here.
         incoming = IncomingFile(self, domain, frozenset())
         try:
             incoming.put(Path(target), content)

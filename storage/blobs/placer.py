@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, cast
 
@@ -46,12 +46,13 @@ class Placer(asyncio.Protocol):
         """
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, ExitStack() as unless_started:
+            unless_started.enter_context(ours)
             for one in (ours, theirs):
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
             command = [sys.executable, "-I", "-S", placing.__file__, str(theirs.fileno())]
             command += [str(spool), "durable" if durable else "not"]
-            starting = loop.run_in_executor(
+            process = await loop.run_in_executor(
                 threads,
                 lambda: subprocess.Popen(  # noqa: S603 - our own program
                     command,
@@ -60,12 +61,8 @@ class Placer(asyncio.Protocol):
                     start_new_session=True,  # what a terminal sends is for this process alone
                 ),
             )
-            try:
-                process = await asyncio.shield(starting)
-            except BaseException:
-                ours.close()
-                raise
-        _, placer = await loop.create_connection(lambda: cls(process), sock=ours)
+            _, placer = await loop.create_connection(lambda: cls(process), sock=ours)
+            unless_started.pop_all()
         return placer
 
     @property

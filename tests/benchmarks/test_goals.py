@@ -72,6 +72,14 @@ def test_rows_of_older_code_are_left_out_by_name_and_time(tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.parametrize(
+    "text", ["W10 uv", "=2026-11-27T14:00Z", "W10,=2026-11-27T14:00Z", "W10=noon"]
+)
+def test_a_time_that_is_not_understood_leaves_nothing_out_in_silence(text: str) -> None:
+    with pytest.raises(SystemExit, match="is not as"):
+        results.Since.of(text)
+
+
 def test_a_cache_is_no_application_and_a_peer_that_dropped_clients_is_not_the_best() -> None:
     rows = [
         row("entrepot", 2.0, ok=200),
