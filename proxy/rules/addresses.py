@@ -7,7 +7,8 @@ from typing import Final
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 # What most indexes name is complete, and means itself: nothing in it is relative, and no port needs a check.
-_COMPLETE: Final = re.compile(r"https?://[A-Za-z0-9.-]+(?::[1-9][0-9]{0,3})?/[A-Za-z0-9/._~+@%-]*")
+_PORT: Final = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}"  # most that there are; the others take the longer way
+_COMPLETE: Final = re.compile(rf"https?://[A-Za-z0-9.-]+(?::(?:{_PORT}))?/[A-Za-z0-9/._~+@%-]*")
 
 
 def absolute(base: str, address: str) -> str | None:

@@ -21,6 +21,7 @@ BASE = "http://registry.test/simple/anvil/"
         "https://files.test/a#sha256=00",
         "HTTPS://files.test/a",
         "https://user:secret@files.test/a",
+        "http://127.0.0.1:19301/a/anvil-1.0.tar.gz",
         "https://files.test:65535/a",
         "https://[::1]:80/a",
         "https://files.test",
@@ -41,7 +42,9 @@ def test_an_address_is_what_the_standard_library_makes_of_it(address: str) -> No
     [
         "ftp://files.test/a",
         "https://files.test:0/a",
+        "https://files.test:65536/a",
         "https://files.test:70000/a",
+        "https://files.test:100000/a",
         "https://files.test:port/a",
         "https://[::1/a",
         "mailto:anvil",
