@@ -18,6 +18,7 @@ from typing import Final, Protocol, Self
 
 from proxy.errors import EntrepotError, Overloaded
 from proxy.flows.background import Background
+from proxy.turns import turn_to_follow
 from storage.blobs import BlobStore, OpenBlob
 from storage.errors import StorageError
 from storage.records import Asset, Blob, DomainId
@@ -110,6 +111,7 @@ class Download:
         """
         while not self.decided and self.available <= HELD_BACK:
             await self._changed.wait()
+            await turn_to_follow()
         self._raise_failure()
 
     async def finished(self) -> None:
@@ -140,6 +142,7 @@ class Download:
                     ready = min(ready, end - 1)  # no part is complete before the whole is verified
                 if position >= ready or self.source is None:
                     await self._changed.wait()
+                    await turn_to_follow()
                     continue
                 growing = followed.turn_to(self.source)
                 yield Piece(position, ready - position, growing.descriptor, growing.read)

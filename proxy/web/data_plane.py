@@ -17,6 +17,7 @@ from proxy.errors import EntrepotError, Invalid, MethodUnsupported, NotFound, Un
 from proxy.flows.depot import Depot
 from proxy.flows.places import Place, nowhere
 from proxy.rules.permissions import Level
+from proxy.turns import turn_to_begin
 from proxy.web import faults
 from proxy.web.admission import ANONYMOUS, Admission, Caller, Needs
 from proxy.web.browsers import protect
@@ -26,7 +27,6 @@ from proxy.web.heads import asked, has_same
 from proxy.web.rates import Rates
 from proxy.web.sending import send_answer
 from proxy.web.traces import Served, new_request_id
-from proxy.web.turns import turn_to_begin
 from storage.catalogue.tags import Taggable
 from storage.errors import StorageError
 from storage.records import PackageRef

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from proxy.web.turns import may_send, turn_to_send
+from proxy.turns import may_send, send_in_turn
 
 EXTENSION: Final = "http.response.zerocopysend"
 BLOCK: Final = 2 << 20  # bytes of one call, so that the others on the loop get their turn
@@ -63,15 +63,36 @@ class ZeroCopyCycle(RequestResponseCycle):
             OSError: the client has left, or was cut off.
             EOFError: the file ends early.
         """
-        source, target = os.dup(file), os.dup(self.transport.get_extra_info("socket").fileno())
-        span = _Span(self, source, target, (offset, offset + count))
+        begun = self._send_at_once(file, offset, count) if may_send() else 0
+        if begun < count:
+            await self._send_rest(file, (offset + begun, offset + count), begun=begun > 0)
+        return count
+
+    def _send_at_once(self, file: int, offset: int, count: int) -> int:
+        """Sends what the client has room for now, of one block; how many bytes that is.
+
+        Nobody can close what it works with meanwhile, so no descriptor is duplicated for it.
+        """
+        count = min(BLOCK, count)
+        target = self.transport.get_extra_info("socket").fileno()
+        if not _is_at_hand(file, offset + count - 1):
+            return 0
         try:
-            await span.sent()
+            return os.sendfile(target, file, offset, count)
+        except BlockingIOError:
+            return 0
         except OSError:
             self.transport.abort()
             raise
-        else:
-            return count
+
+    async def _send_rest(self, file: int, between: tuple[int, int], *, begun: bool) -> None:
+        source, target = os.dup(file), os.dup(self.transport.get_extra_info("socket").fileno())
+        span = _Span(self, source, target, between)
+        try:
+            await span.sent(waits=begun)
+        except OSError:
+            self.transport.abort()
+            raise
         finally:
             span.stop()
             self.unsent = 0
@@ -87,29 +108,33 @@ class _Span:
     """
 
     def __init__(
-        self, cycle: ZeroCopyCycle, source: int, target: int, span: tuple[int, int]
+        self, cycle: ZeroCopyCycle, source: int, target: int, between: tuple[int, int]
     ) -> None:
         self._cycle = cycle
         self._source = source
         self._target = target
-        self._offset, self._end = span
+        self._offset, self._end = between
         self._loop = asyncio.get_running_loop()
         self._failure: Exception | None = None
         self._cold = False  # the disk has to be waited for
         self._watching = False
+        self._stopped = False
         self._wake: asyncio.Future[None] | None = None  # of who waits for the end, or for the disk
         self._timer: asyncio.TimerHandle | None = None
 
-    async def sent(self) -> None:
-        """Returns when all is the kernel's.
+    async def sent(self, *, waits: bool) -> None:
+        """Returns when all is the kernel's; `waits`: first for room, since the client has none left.
 
         Raises:
             OSError: the client has left.
             EOFError: the file ends early.
         """
-        await turn_to_send()
-        if self._offset < self._end:
+        if waits:
+            self._watch()
+        elif may_send():
             self._send()
+        else:
+            send_in_turn(self._on_turn)
         while not self._is_over():
             if self._cold:
                 await self._send_from_disk()
@@ -122,7 +147,8 @@ class _Span:
             raise self._failure
 
     def stop(self) -> None:
-        """Watches no more."""
+        """Watches no more, and sends nothing when its turn comes."""
+        self._stopped = True
         self._unwatch()
         if self._timer is not None:
             self._timer.cancel()
@@ -131,8 +157,20 @@ class _Span:
         return self._failure is not None or self._offset >= self._end
 
     def _on_room(self) -> None:
-        if not may_send():
-            return  # the loop calls again: there is still room
+        if may_send():
+            self._send_and_tell()
+            return
+        # Not watched while it waits: the loop would call again and again, and let go of the interpreter each time.
+        self._unwatch()
+        send_in_turn(self._on_turn)
+
+    def _on_turn(self) -> bool:
+        if self._stopped:
+            return False
+        self._send_and_tell()
+        return True
+
+    def _send_and_tell(self) -> None:
         self._send()
         if self._is_over() or self._cold:
             self._unwatch()

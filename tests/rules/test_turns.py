@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 
-from proxy.web.turns import Turns
+from proxy.turns import Turns
 
 EACH = 4
 
@@ -74,6 +74,38 @@ def test_callbacks_have_the_turns_that_are_left_and_pass_nobody_who_waits() -> N
 
     # Four begin at once; the three others come before any callback, which then gets the fourth turn.
     assert asyncio.run(mixed()) == [0, 1, EACH]
+
+
+def test_callbacks_wait_in_one_row_with_tasks_and_those_who_want_nothing_cost_nobody_a_turn() -> (
+    None
+):
+    async def mixed() -> list[tuple[int, int]]:
+        now, done, turns = [0], list[tuple[int, int]](), Turns(EACH)
+
+        def begin(number: int) -> bool:
+            if number % 2:
+                return False
+            done.append((now[0], number))
+            return True
+
+        task = None
+        for number in range(20):
+            if number == 10:
+                task = asyncio.create_task(_takes(turns, 99, done, now))
+                await asyncio.sleep(0)  # the first four have had their turn
+                now[0] += 1
+            turns.call(lambda number=number: begin(number))
+        while len(done) < 11:
+            await asyncio.sleep(0)
+            now[0] += 1
+        assert task is not None
+        await task
+        return done
+
+    done = asyncio.run(mixed())
+    assert [number for _, number in done if number != 99] == list(range(0, 20, 2))
+    assert [number for _, number in done].index(99) < 9
+    assert max(Counter(iteration for iteration, _ in done).values()) == EACH
 
 
 def test_the_collector_leaves_what_was_there_when_the_server_began() -> None:
