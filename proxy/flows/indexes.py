@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import sys
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +12,7 @@ import msgspec
 from proxy.computing import computed
 from proxy.errors import Failed, Invalid, UpstreamCorrupt
 from proxy.flows.depot import Depot
+from proxy.flows.packing import pack, unpack
 from proxy.flows.recent import Recent
 from proxy.format import Connection, UpstreamAnswer, UpstreamIndex
 from proxy.observe import STALE
@@ -21,21 +20,13 @@ from proxy.rules import freshness
 from proxy.upstream.client import Absent, NotModified
 from storage.catalogue import remembered
 from storage.catalogue.remembered import Remembered
-from storage.decoding import msgpack_decoder
 from storage.errors import StorageUnavailable
 from storage.records import SECOND, DomainId, Instant, PackageRef
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
 log = logging.getLogger("entrepot.indexes")
 
-PACKING: Final = b"\x01"  # first byte of a packed index: zstd of msgpack of `UpstreamIndex`
 UNPACKED: Final = 3  # bytes in memory for each that it is unpacked from (measured: 3.0 to 3.4)
 OVERHEAD: Final = 512  # bytes that one costs besides
-_INDEX: Final = msgpack_decoder(UpstreamIndex)
 
 Key = tuple[DomainId, str, PackageRef]
 
@@ -140,8 +131,8 @@ async def load(
     if not packed:
         return None
     row = _row(via, ref)
-    index, size_bytes, digest = await asyncio.to_thread(
-        lambda: _unpack(depot.keys.documents.open(domain, row, packed))
+    index, digest, size_bytes = await asyncio.to_thread(
+        lambda: unpack(depot.keys.documents.open(domain, row, packed))
     )
     depot.indexes.put(key, digest, size_bytes, index)
     return index
@@ -203,8 +194,8 @@ async def _keep(
         )
     format = depot.formats[ref.format]
     try:
-        index, digest, size_bytes, packed = await computed(
-            lambda: _pack(format.read_index(ref, answer)), size=len(answer.body)
+        index, (digest, size_bytes, packed) = await computed(
+            lambda: _packed(format.read_index(ref, answer)), size=len(answer.body)
         )
     except Invalid as problem:
         raise UpstreamCorrupt(via.name, str(problem)) from problem
@@ -248,13 +239,5 @@ def _row(via: Connection, ref: PackageRef) -> str:
     return f"remembered {via.name} {ref.format} {ref.namespace}/{ref.name}"
 
 
-def _pack(index: UpstreamIndex) -> tuple[UpstreamIndex, str, int, bytes]:
-    plain = msgspec.msgpack.encode(index)
-    digest = hashlib.sha256(plain).hexdigest()
-    return index, digest, len(plain), PACKING + zstd.compress(plain, 3)
-
-
-def _unpack(packed: bytes) -> tuple[UpstreamIndex, int, str]:
-    plain = zstd.decompress(packed[1:])
-    index = _INDEX.decode(plain)
-    return index, len(plain), hashlib.sha256(plain).hexdigest()
+def _packed(index: UpstreamIndex) -> tuple[UpstreamIndex, tuple[str, int, bytes]]:
+    return index, pack(index)

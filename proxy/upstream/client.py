@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 import random
 import ssl
@@ -17,6 +16,7 @@ from typing import Final, Self
 import aiohttp
 from yarl import URL
 
+from proxy.computing import computed
 from proxy.errors import NotFound, UpstreamCorrupt, UpstreamUnavailable
 from proxy.format import Connection, UpstreamAnswer, UpstreamRequest
 from proxy.observe import UPSTREAM
@@ -276,19 +276,20 @@ class UpstreamClient:
         raise UpstreamCorrupt(via.name, f"it redirected more than {MAX_HOPS} times")
 
     async def _read_index(self, via: Connection, answer: aiohttp.ClientResponse) -> UpstreamAnswer:
-        body = io.BytesIO()  # it hands over what it holds; a bytearray would be copied, on the loop
+        # One buffer that grows would be copied each time that it has to move, on the loop.
+        pieces: list[bytes] = []
+        size = 0
         coding = answer.headers.get("Content-Encoding", "identity").lower()
         if coding != "identity" and coding not in CODINGS:
             raise UpstreamCorrupt(via.name, f"it answered in the unknown content coding {coding}")
         unpacking = Unpacking(coding) if coding != "identity" else None
         try:
             async for piece in answer.content.iter_chunked(PIECE):
-                if unpacking is None:
-                    body.write(piece)
-                else:
-                    room = self._limits.index_bytes - body.tell() + 1
-                    body.write(await unpacking.take(piece, room))
-                if body.tell() > self._limits.index_bytes:
+                room = self._limits.index_bytes - size + 1
+                plain = piece if unpacking is None else await unpacking.take(piece, room)
+                pieces.append(plain)
+                size += len(plain)
+                if size > self._limits.index_bytes:
                     reason = f"its answer is larger than {self._limits.index_bytes} bytes"
                     raise UpstreamCorrupt(via.name, reason)
         except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError) as problem:
@@ -301,7 +302,7 @@ class UpstreamClient:
         return UpstreamAnswer(
             url=str(answer.url),
             media_type=answer.content_type.lower(),
-            body=body.getvalue(),
+            body=await computed(lambda: b"".join(pieces), size=size),
             etag=answer.headers.get("ETag"),
             last_modified=answer.headers.get("Last-Modified"),
             serial=int(serial) if serial.isascii() and serial.isdigit() else None,

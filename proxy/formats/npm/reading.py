@@ -15,6 +15,7 @@ import msgspec
 
 from proxy.errors import Invalid
 from proxy.format import UpstreamAnswer, UpstreamIndex
+from proxy.formats.npm import cutting
 from proxy.formats.npm.facts import DistFacts, PackageFacts
 from proxy.formats.npm.names import TARBALL, full_name
 from proxy.rules.addresses import absolute
@@ -64,7 +65,7 @@ def read_index(ref: PackageRef, answer: UpstreamAnswer) -> UpstreamIndex:
     if answer.media_type not in JSON_TYPES:
         raise Invalid(f"the registry answered with the type {answer.media_type!r} (a login page?)")
     try:
-        found = _PACKUMENT.decode(answer.body)
+        found = _read(answer.body, full_name(ref))
         if found.name != full_name(ref):
             raise Invalid(f"the registry answered with the packument of {found.name[:80]!r}")
         times = {version: at for version, at in (found.time or {}).items() if isinstance(at, str)}
@@ -86,6 +87,22 @@ def read_index(ref: PackageRef, answer: UpstreamAnswer) -> UpstreamIndex:
     return UpstreamIndex(
         versions=versions, tags=found.tags or {}, facts=_encode_package_facts(facts)
     )
+
+
+def _read(body: bytes, name: str) -> _Packument:
+    pieces = cutting.cut(body, name)
+    if pieces is None:
+        return _PACKUMENT.decode(body)
+    try:
+        MEMBERS.decode(pieces.head)
+        found = _PACKUMENT.decode(pieces.rest)
+        versions: Members = {}
+        for part in pieces.parts:
+            versions |= MEMBERS.decode(part)
+    except msgspec.DecodeError:  # cut in the wrong place; or it is no JSON, and the whole tells why
+        return _PACKUMENT.decode(body)
+    found.versions = versions | (found.versions or {})
+    return found
 
 
 def _encode_package_facts(facts: PackageFacts) -> bytes:
