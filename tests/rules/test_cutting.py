@@ -93,6 +93,7 @@ LIKE_A_PLACE_TO_CUT = '},"6.6.6":{"name":"@acme/anvil","versions":{'
         {"time": NESTED, **_packument(50)},
         {"_other": NESTED, **_packument(50)},
         {"name": NAME, "versions": {}, "time": NESTED},
+        {"name": NAME, "_other": {"versions": _packument(50)["versions"]}},
         {"versions": _packument(50)["versions"], "name": NAME},
         {**_packument(0), "versions": {"1.0.0": {"dist": {}, **_manifest("1.0.0")}}},
     ],
@@ -102,6 +103,16 @@ def test_it_says_what_the_whole_says(
 ) -> None:
     body = _written(document)
     assert _read(body) == _read_whole(body, monkeypatch)
+
+
+def test_of_versions_that_stand_there_twice_the_last_ones_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    once = _written(_packument(50))
+    twice = once[:-1] + b',"versions":' + _written({"2.0.0": _manifest("2.0.0")}) + b"}"
+    assert (
+        list(_read(twice).versions) == list(_read_whole(twice, monkeypatch).versions) == ["2.0.0"]
+    )
 
 
 def test_what_is_written_with_spaces_is_parsed_as_a_whole() -> None:
