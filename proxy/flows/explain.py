@@ -7,10 +7,11 @@ from typing import Any
 
 from proxy.flows import index
 from proxy.flows.depot import Depot
-from proxy.flows.look import View, controls_of, look
+from proxy.flows.look import View, look
 from proxy.flows.places import Place
 from proxy.rules.origins import PUBLISHED, refuse_publish
 from proxy.rules.resolution import HeldVersion, Listing, Offer, offer
+from storage.catalogue import packages
 from storage.records import GroupRestriction, OriginControls, PackageRef, RepositoryId
 
 Answer = dict[str, Any]
@@ -28,7 +29,7 @@ async def explain(depot: Depot, place: Place, ref: PackageRef, version: str | No
     lists = {name: index.listings(depot, ref, one) for name, one in found.items()}
     offers = offer(view.walk, held=shelves.held, listed=lists)
     controls = await depot.catalogue.read(
-        controls_of, [stop.repository.id for stop in view.walk.stops], ref
+        packages.controls_in, [stop.repository.id for stop in view.walk.stops], ref
     )
     answer: Answer = {
         "repository": str(place),

@@ -40,7 +40,6 @@ from storage.records import (
     OriginControls,
     OriginType,
     PackageRef,
-    RepositoryId,
     Restriction,
     VersionStatus,
 )
@@ -73,11 +72,15 @@ async def check(depot: Depot, place: Place, ref: PackageRef, version: str) -> No
         Conflict: origin controls, the package group, or who has the version already forbid it.
         UpstreamUnavailable: that cannot be said without an external connection.
     """
-    controls = await depot.catalogue.read(_controls, place.repository.id, ref)
+    known = await depot.catalogue.read(packages.find, place.repository.id, ref)
+    controls = None if known is None else known.controls
     _refuse(place, ref, controls)
     key = depot.formats[ref.format].version_key(version)
-    if await depot.catalogue.read(_holds, place.repository.id, ref, key):
-        return  # what is there decides, once the bytes are known
+    if known is not None:
+        if known.controls.upstream is Restriction.BLOCK:
+            return  # clients of this repository get nothing of it from elsewhere
+        if await depot.catalogue.read(pointers.find, known.id, key) is not None:
+            return  # what is there decides, once the bytes are known
     verdict = refuse_reachable(
         controls,
         await _reach(depot, place, ref, passing=_is_cut_off(place, ref, controls)),
@@ -104,18 +107,6 @@ def _refuse(place: Place, ref: PackageRef, controls: OriginControls | None) -> N
         raise Conflict(objection, kind="package", name=ref.name)
 
 
-async def _controls(
-    tx: Transaction, repository: RepositoryId, ref: PackageRef
-) -> OriginControls | None:
-    package = await packages.find(tx, repository, ref)
-    return None if package is None else package.controls
-
-
-async def _holds(tx: Transaction, repository: RepositoryId, ref: PackageRef, key: str) -> bool:
-    package = await packages.find(tx, repository, ref)
-    return package is not None and await pointers.find(tx, package.id, key) is not None
-
-
 def _is_cut_off(place: Place, ref: PackageRef, controls: OriginControls | None) -> bool:
     """Whether nobody asks upstream for the name any more once it is published: an absence is not needed then."""
     if controls is None:
@@ -130,7 +121,11 @@ async def _reach(depot: Depot, place: Place, ref: PackageRef, *, passing: bool) 
     key_of = depot.formats[ref.format].version_key
     found: dict[str, str] = {}
     public: str | None = None
-    if await depot.catalogue.read(_is_known_upstream, view.walk, ref):
+    upstream = [stop.repository.id for stop in view.walk.stops[1:]]
+    known = await depot.catalogue.read(packages.controls_in, upstream, ref) if upstream else None
+    if (
+        known
+    ):  # it is worth a thread to look for versions: the name of most that is published is new
         held = await depot.catalogue.scan(_held_upstream, view.walk, ref)
         for repository, rows in held.items():
             for row in rows:
@@ -144,16 +139,6 @@ async def _reach(depot: Depot, place: Place, ref: PackageRef, *, passing: bool) 
                 found.setdefault(key_of(version), name)
     unknown = next((str(problem) for problem in view.failed.values()), None)
     return Reach(versions=found, public=public, unknown=unknown)
-
-
-async def _is_known_upstream(tx: Transaction, walk: Walk, ref: PackageRef) -> bool:
-    """Whether it is worth a thread to look for versions: the name of most that is published is new."""
-    for stop in walk.stops:
-        if stop.repository != walk.requested and (
-            await packages.find(tx, stop.repository.id, ref) is not None
-        ):
-            return True
-    return False
 
 
 async def _held_upstream(

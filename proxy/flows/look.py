@@ -11,14 +11,13 @@ from proxy.flows.depot import Depot
 from proxy.flows.indexes import Consulted
 from proxy.flows.places import Place
 from proxy.rules.resolution import Barriers, Walk, plan_walk, search_order
-from storage.catalogue import Transaction, packages
+from storage.catalogue import packages
 from storage.catalogue.packages import Generation
 from storage.errors import StorageError
 from storage.records import (
     SECOND,
     GroupRestriction,
     Instant,
-    OriginControls,
     PackageRef,
     RepositoryId,
 )
@@ -28,7 +27,7 @@ async def walk_of(depot: Depot, place: Place, ref: PackageRef) -> Walk:
     """The repositories to look in for this package, its origin controls observed."""
     graph = place.surroundings.graph
     order = [repository.id for repository in search_order(place.repository.id, graph)]
-    controls = await depot.catalogue.read(controls_of, order, ref)
+    controls = await depot.catalogue.read(packages.controls_in, order, ref)
     return plan_walk(
         place.repository.id,
         graph,
@@ -50,18 +49,6 @@ def barriers_of(place: Place, ref: PackageRef, order: list[RepositoryId]) -> Bar
                 external[repository] = why
     internal = groups.objection(ref, GroupRestriction.INTERNAL_UPSTREAM, place.repository.name)
     return Barriers(internal=internal, external=external)
-
-
-async def controls_of(
-    tx: Transaction, order: list[RepositoryId], ref: PackageRef
-) -> dict[RepositoryId, OriginControls]:
-    """The package's origin controls, in the repositories that have a record of it."""
-    found = {}
-    for repository in order:
-        package = await packages.find(tx, repository, ref)
-        if package is not None:
-            found[repository] = package.controls
-    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from storage.catalogue import Transaction, one_statement
@@ -42,6 +43,35 @@ class _Row(Record, frozen=True, kw_only=True):
 class _Tag(Record, frozen=True, kw_only=True):
     tag: str
     version: str
+
+
+class _Controls(Record, frozen=True, kw_only=True):
+    repository_id: RepositoryId
+    publish: Restriction
+    upstream: Restriction
+
+
+@one_statement
+async def controls_in(
+    tx: Transaction, repositories: Sequence[RepositoryId], ref: PackageRef
+) -> dict[RepositoryId, OriginControls]:
+    """The package's origin controls, in those of the repositories that have a record of it."""
+    places = ", ".join(f"${number}" for number in range(4, 4 + len(repositories)))
+    rows = await tx.all(
+        _Controls,
+        f"""
+        SELECT repository_id, publish_control AS publish, upstream_control AS upstream
+        FROM package
+        WHERE format = $1 AND namespace = $2 AND name = $3 AND repository_id IN ({places})""",  # noqa: S608 - numbers
+        ref.format,
+        ref.namespace,
+        ref.name,
+        *repositories,
+    )
+    return {
+        row.repository_id: OriginControls(publish=row.publish, upstream=row.upstream)
+        for row in rows
+    }
 
 
 @one_statement

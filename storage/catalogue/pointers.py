@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from storage.catalogue import Transaction, packages
+from storage.catalogue import Transaction, one_statement, packages
 from storage.catalogue.events import Change, record
 from storage.catalogue.identity import new_id
 from storage.records import (
@@ -42,6 +42,7 @@ class Pointer(Record, frozen=True, kw_only=True):
         )
 
 
+@one_statement
 async def find(tx: Transaction, package: PackageId, version_key: str) -> Pointer | None:
     """The version with this key."""
     return await tx.one(

@@ -85,6 +85,33 @@ async def held(storage: Storage, where: Repository) -> list[str]:
     return [row.version for row in rows]
 
 
+async def test_the_controls_of_a_name_are_those_of_the_repositories_that_were_asked_for_and_know_it(
+    storage: Storage,
+) -> None:
+    blocked = OriginControls(publish=Restriction.ALLOW, upstream=Restriction.BLOCK)
+    opened = OriginControls(publish=Restriction.ALLOW, upstream=Restriction.ALLOW)
+    other = PackageRef(format=PackageFormat.NPM, name=REF.name)
+    for where, ref, controls in (
+        (TEAM, REF, blocked),
+        (STORE, REF, opened),
+        (TEAM, other, opened),
+    ):
+        await storage.catalogue.write(
+            packages.ensure, where.id, ref, controls=controls, now=Instant(1)
+        )
+
+    async def found(ref: PackageRef, *asked: str) -> dict[str, OriginControls]:
+        ids = [RepositoryId(f"id-{one}") for one in asked]
+        rows = await storage.catalogue.read(packages.controls_in, ids, ref)
+        return {str(where): controls for where, controls in rows.items()}
+
+    team, store = str(TEAM.id), str(STORE.id)
+    assert await found(REF, TEAM.name, STORE.name) == {team: blocked, store: opened}
+    assert await found(REF, "nowhere", TEAM.name) == {team: blocked}
+    assert await found(other, TEAM.name, STORE.name) == {team: opened}
+    assert await found(PackageRef(format=PackageFormat.PYPI, name="unknown"), TEAM.name) == {}
+
+
 async def test_what_a_package_holds_is_counted_up_to_a_limit(storage: Storage) -> None:
     async def count(limit: int) -> int:
         return await storage.catalogue.read(versions.count_assets, TEAM.id, REF, limit=limit)
