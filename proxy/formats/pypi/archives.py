@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from proxy.errors import Invalid
-from proxy.formats.pypi.metadata import core_metadata
+from proxy.formats.pypi.metadata import read_core_metadata
 
 LOCAL_HEADER: Final = struct.Struct(
     "<4s2xHH16xHH"
@@ -59,8 +59,7 @@ def check_wheel(name: str, file: BinaryIO, limits: ArchiveLimits = LIMITS) -> by
                 if f"{folder}/{wanted}" not in archive.NameToInfo:
                     raise Invalid(f"content: the wheel has no {folder}/{wanted}")
             _check_record(archive, folder, limits)
-        file.seek(0)
-        found = core_metadata(name, file)
+            found = read_core_metadata(name, archive)
     except (
         zipfile.BadZipFile,
         zlib.error,

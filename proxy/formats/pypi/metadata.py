@@ -5,10 +5,14 @@ from __future__ import annotations
 import zipfile
 import zlib
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from proxy.errors import Invalid
 from proxy.formats.pypi.names import normalise
+
+UNREADABLE: Final = (
+    zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,21 +27,31 @@ def core_metadata(
     file_name: str, file: BinaryIO, *, limits: ArchiveLimits | None = None
 ) -> bytes | None:
     """METADATA of the wheel's own dist-info, bytes unchanged; None if it cannot be read soundly."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return read_core_metadata(file_name, archive, limits=limits)
+    except UNREADABLE:
+        return None
+
+
+def read_core_metadata(
+    file_name: str, archive: zipfile.ZipFile, *, limits: ArchiveLimits | None = None
+) -> bytes | None:
+    """As `core_metadata`, of a wheel that is open already."""
     allowed = limits or ArchiveLimits()
     parts = file_name.removesuffix(".whl").split("-")
     if len(parts) < 2:
         return None
+    entries = archive.infolist()
+    wanted = [entry for entry in entries if _is_metadata(entry.filename, parts[0])]
+    if len(entries) > allowed.entries or len(wanted) != 1:
+        return None
+    if wanted[0].file_size > allowed.metadata_bytes:
+        return None
     try:
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-            wanted = [entry for entry in entries if _is_metadata(entry.filename, parts[0])]
-            if len(entries) > allowed.entries or len(wanted) != 1:
-                return None
-            if wanted[0].file_size > allowed.metadata_bytes:
-                return None
-            with archive.open(wanted[0]) as member:
-                content = member.read(allowed.metadata_bytes + 1)
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError):
+        with archive.open(wanted[0]) as member:
+            content = member.read(allowed.metadata_bytes + 1)
+    except UNREADABLE:
         return None
     return content if len(content) <= allowed.metadata_bytes else None
 
