@@ -13,9 +13,8 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 BLOCKS: Final = 4  # blocks of files that leave in one iteration: some 2 ms
-BEGINNINGS: Final = 8  # requests that the application takes up in one iteration: longer
-FOLLOWERS: Final = 8  # of downloads, who go on when more has arrived
-
+BEGINNINGS: Final = 8  # requests that the application takes up in one: a few milliseconds
+FOLLOWERS: Final = 8  # of downloads, who go on in one when more has arrived
 
 Begin = Callable[[], bool]
 """What is done in a turn; False: there is nothing to do any more, and nobody has had the turn."""
