@@ -40,6 +40,7 @@ from storage.records import (
     OriginControls,
     OriginType,
     PackageRef,
+    RepositoryId,
     Restriction,
     VersionStatus,
 )
@@ -76,14 +77,15 @@ async def check(depot: Depot, place: Place, ref: PackageRef, version: str) -> No
     controls = None if known is None else known.controls
     _refuse(place, ref, controls)
     key = depot.formats[ref.format].version_key(version)
+    cut_off = _is_cut_off(place, ref, controls)
     if known is not None:
-        if known.controls.upstream is Restriction.BLOCK:
+        if cut_off:
             return  # clients of this repository get nothing of it from elsewhere
         if await depot.catalogue.read(pointers.find, known.id, key) is not None:
             return  # what is there decides, once the bytes are known
     verdict = refuse_reachable(
         controls,
-        await _reach(depot, place, ref, passing=_is_cut_off(place, ref, controls)),
+        await _reach(depot, place, ref, passing=cut_off),
         version_key=key,
         guard=depot.origin_guard,
     )
@@ -122,10 +124,8 @@ async def _reach(depot: Depot, place: Place, ref: PackageRef, *, passing: bool) 
     found: dict[str, str] = {}
     public: str | None = None
     upstream = [stop.repository.id for stop in view.walk.stops[1:]]
-    known = await depot.catalogue.read(packages.controls_in, upstream, ref) if upstream else None
-    if (
-        known
-    ):  # it is worth a thread to look for versions: the name of most that is published is new
+    # The name of most that is published is new; where it is known, it is worth a thread to look for versions.
+    if await _is_known(depot, upstream, ref):
         held = await depot.catalogue.scan(_held_upstream, view.walk, ref)
         for repository, rows in held.items():
             for row in rows:
@@ -139,6 +139,12 @@ async def _reach(depot: Depot, place: Place, ref: PackageRef, *, passing: bool) 
                 found.setdefault(key_of(version), name)
     unknown = next((str(problem) for problem in view.failed.values()), None)
     return Reach(versions=found, public=public, unknown=unknown)
+
+
+async def _is_known(depot: Depot, repositories: list[RepositoryId], ref: PackageRef) -> bool:
+    if not repositories:
+        return False
+    return bool(await depot.catalogue.read(packages.controls_in, repositories, ref))
 
 
 async def _held_upstream(

@@ -193,10 +193,13 @@ async def _keep(
             depot, domain, via, ref, msgspec.structs.replace(state, validated_at=now)
         )
     format = depot.formats[ref.format]
+
+    def understand() -> tuple[UpstreamIndex, str, int, bytes]:
+        index = format.read_index(ref, answer)
+        return index, *pack(index)
+
     try:
-        index, (digest, size_bytes, packed) = await computed(
-            lambda: _packed(format.read_index(ref, answer)), size=len(answer.body)
-        )
+        index, digest, size_bytes, packed = await computed(understand, size=len(answer.body))
     except Invalid as problem:
         raise UpstreamCorrupt(via.name, str(problem)) from problem
     fresh = Remembered(
@@ -237,7 +240,3 @@ def _believed(depot: Depot, state: Remembered) -> Consulted:
 def _row(via: Connection, ref: PackageRef) -> str:
     """Names the row of an answer: a sealed one is that of no other."""
     return f"remembered {via.name} {ref.format} {ref.namespace}/{ref.name}"
-
-
-def _packed(index: UpstreamIndex) -> tuple[UpstreamIndex, tuple[str, int, bytes]]:
-    return index, pack(index)

@@ -55,7 +55,7 @@ class _Controls(Record, frozen=True, kw_only=True):
 async def controls_in(
     tx: Transaction, repositories: Sequence[RepositoryId], ref: PackageRef
 ) -> dict[RepositoryId, OriginControls]:
-    """The package's origin controls, in those of the repositories that have a record of it."""
+    """The package's origin controls, in those of the repositories (one at least) that have a record of it."""
     places = ", ".join(f"${number}" for number in range(4, 4 + len(repositories)))
     rows = await tx.all(
         _Controls,

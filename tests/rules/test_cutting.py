@@ -105,14 +105,26 @@ def test_it_says_what_the_whole_says(
     assert _read(body) == _read_whole(body, monkeypatch)
 
 
+@pytest.mark.parametrize("name", ['"versions":', '"versions" : ', r'"version\u0073":'])
+@pytest.mark.parametrize(
+    ("again", "expected"), [(_written({"2.0.0": _manifest("2.0.0")}), ["2.0.0"]), (b"null", [])]
+)
 def test_of_versions_that_stand_there_twice_the_last_ones_count(
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, again: bytes, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    once = _written(_packument(50))
-    twice = once[:-1] + b',"versions":' + _written({"2.0.0": _manifest("2.0.0")}) + b"}"
-    assert (
-        list(_read(twice).versions) == list(_read_whole(twice, monkeypatch).versions) == ["2.0.0"]
-    )
+    twice = _written(_packument(50))[:-1] + b"," + name.encode() + again + b"}"
+    assert list(_read(twice).versions) == expected
+    assert list(_read_whole(twice, monkeypatch).versions) == expected
+
+
+def test_versions_within_the_last_version_are_no_hindrance(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = _packument(50)
+    document["versions"]["1.49.0"]["config"] = {"versions": {"1": {}}}
+    body = _written(document)
+    pieces = cutting.cut(body, NAME)
+    assert pieces is not None
+    assert reading._joined(pieces) is not None
+    assert _read(body) == _read_whole(body, monkeypatch)
 
 
 def test_what_is_written_with_spaces_is_parsed_as_a_whole() -> None:

@@ -91,17 +91,23 @@ def read_index(ref: PackageRef, answer: UpstreamAnswer) -> UpstreamIndex:
 
 def _read(body: bytes, name: str) -> _Packument:
     pieces = cutting.cut(body, name)
-    if pieces is None:
-        return _PACKUMENT.decode(body)
+    found = None if pieces is None else _joined(pieces)
+    return _PACKUMENT.decode(body) if found is None else found
+
+
+def _joined(pieces: cutting.Cut) -> _Packument | None:
+    """What the parts say together; None if they were cut in the wrong place, or are no JSON: the whole tells why."""
     try:
-        MEMBERS.decode(pieces.head)
+        around = MEMBERS.decode(pieces.rest)
+        if cutting.LAST not in around or cutting.VERSIONS in around:  # it stands deeper, or twice
+            return None
         found = _PACKUMENT.decode(pieces.rest)
-        versions: Members = {}
+        found.versions = {}
         for part in pieces.parts:
-            versions |= MEMBERS.decode(part)
-    except msgspec.DecodeError:  # cut in the wrong place; or it is no JSON, and the whole tells why
-        return _PACKUMENT.decode(body)
-    found.versions = versions | (found.versions or {})
+            found.versions |= MEMBERS.decode(part)
+        found.versions |= MEMBERS.decode(around[cutting.LAST])
+    except msgspec.DecodeError:
+        return None
     return found
 
 
