@@ -14,7 +14,7 @@ from proxy.errors import Conflict, Refused, UpstreamUnavailable
 from proxy.flows import indexes
 from proxy.flows.depot import Depot
 from proxy.flows.ingest import ADOPT_TRIES, POLL_S
-from proxy.flows.look import look
+from proxy.flows.look import consult_all, controls_around, plan
 from proxy.flows.places import Place
 from proxy.rules.origins import Reach, Unknown, first_controls, refuse_publish, refuse_reachable
 from proxy.rules.resolution import Walk
@@ -73,19 +73,19 @@ async def check(depot: Depot, place: Place, ref: PackageRef, version: str) -> No
         Conflict: origin controls, the package group, or who has the version already forbid it.
         UpstreamUnavailable: that cannot be said without an external connection.
     """
-    known = await depot.catalogue.read(packages.find, place.repository.id, ref)
-    controls = None if known is None else known.controls
+    known = await controls_around(depot, place, ref)
+    controls = known.get(place.repository.id)
     _refuse(place, ref, controls)
     key = depot.formats[ref.format].version_key(version)
     cut_off = _is_cut_off(place, ref, controls)
-    if known is not None:
+    if controls is not None:
         if cut_off:
             return  # clients of this repository get nothing of it from elsewhere
-        if await depot.catalogue.read(pointers.find, known.id, key) is not None:
+        if await depot.catalogue.read(_is_here, place.repository.id, ref, key):
             return  # what is there decides, once the bytes are known
     verdict = refuse_reachable(
         controls,
-        await _reach(depot, place, ref, passing=cut_off),
+        await _reach(depot, place, ref, known, passing=cut_off),
         version_key=key,
         guard=depot.origin_guard,
     )
@@ -94,6 +94,13 @@ async def check(depot: Depot, place: Place, ref: PackageRef, version: str) -> No
     if verdict is not None:
         log.warning("publish.refused", extra={"package": ref.name, "why": verdict})
         raise Conflict(verdict, kind="package-version", name=version)
+
+
+async def _is_here(
+    tx: Transaction, repository: RepositoryId, ref: PackageRef, version_key: str
+) -> bool:
+    package = await packages.find(tx, repository, ref)
+    return package is not None and await pointers.find(tx, package.id, version_key) is not None
 
 
 def _refuse(place: Place, ref: PackageRef, controls: OriginControls | None) -> None:
@@ -117,34 +124,35 @@ def _is_cut_off(place: Place, ref: PackageRef, controls: OriginControls | None) 
     return controls.upstream is Restriction.BLOCK
 
 
-async def _reach(depot: Depot, place: Place, ref: PackageRef, *, passing: bool) -> Reach:
-    """What upstream repositories hold and their connections list for the name."""
-    view = await look(depot, place, ref, passing=passing)
+async def _reach(
+    depot: Depot,
+    place: Place,
+    ref: PackageRef,
+    known: Mapping[RepositoryId, OriginControls],
+    *,
+    passing: bool,
+) -> Reach:
+    """What upstream repositories hold and their connections list for the name; `known`: who has a record of it."""
+    walk = plan(depot, place, ref, known)
+    answers = await consult_all(depot, place, walk, ref, passing=passing)
     key_of = depot.formats[ref.format].version_key
     found: dict[str, str] = {}
     public: str | None = None
-    upstream = [stop.repository.id for stop in view.walk.stops[1:]]
     # The name of most that is published is new; where it is known, it is worth a thread to look for versions.
-    if await _is_known(depot, upstream, ref):
-        held = await depot.catalogue.scan(_held_upstream, view.walk, ref)
+    if any(stop.repository.id in known for stop in walk.stops[1:]):
+        held = await depot.catalogue.scan(_held_upstream, walk, ref)
         for repository, rows in held.items():
             for row in rows:
                 found.setdefault(row.version_key, f"the repository {repository}")
-    for name, answer in view.consulted.items():
+    for name, answer in answers.consulted.items():
         via = depot.connections[name]
         index = await indexes.load(depot, place.domain.id, via, ref, answer.state)
         if index is not None:
             public = public or name
             for version in index.versions:
                 found.setdefault(key_of(version), name)
-    unknown = next((str(problem) for problem in view.failed.values()), None)
+    unknown = next((str(problem) for problem in answers.failed.values()), None)
     return Reach(versions=found, public=public, unknown=unknown)
-
-
-async def _is_known(depot: Depot, repositories: list[RepositoryId], ref: PackageRef) -> bool:
-    if not repositories:
-        return False
-    return bool(await depot.catalogue.read(packages.controls_in, repositories, ref))
 
 
 async def _held_upstream(

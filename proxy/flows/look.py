@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proxy.errors import Failed
@@ -18,6 +19,7 @@ from storage.records import (
     SECOND,
     GroupRestriction,
     Instant,
+    OriginControls,
     PackageRef,
     RepositoryId,
 )
@@ -25,28 +27,40 @@ from storage.records import (
 
 async def walk_of(depot: Depot, place: Place, ref: PackageRef) -> Walk:
     """The repositories to look in for this package, its origin controls observed."""
-    graph = place.surroundings.graph
-    order = [repository.id for repository in search_order(place.repository.id, graph)]
-    controls = await depot.catalogue.read(packages.controls_in, order, ref)
+    return plan(depot, place, ref, await controls_around(depot, place, ref))
+
+
+async def controls_around(
+    depot: Depot, place: Place, ref: PackageRef
+) -> dict[RepositoryId, OriginControls]:
+    """The package's origin controls, in those repositories around that have a record of it."""
+    around = search_order(place.repository.id, place.surroundings.graph)
+    return await depot.catalogue.read(packages.controls_in, [one.id for one in around], ref)
+
+
+def plan(
+    depot: Depot, place: Place, ref: PackageRef, controls: Mapping[RepositoryId, OriginControls]
+) -> Walk:
+    """The walk, given the controls around."""
     return plan_walk(
         place.repository.id,
-        graph,
+        place.surroundings.graph,
         controls=controls,
         connections=depot.connections_of(ref.format),
         guard=depot.origin_guard,
-        barriers=barriers_of(place, ref, order),
+        barriers=barriers_of(place, ref),
     )
 
 
-def barriers_of(place: Place, ref: PackageRef, order: list[RepositoryId]) -> Barriers:
+def barriers_of(place: Place, ref: PackageRef) -> Barriers:
     """What the package's group forbids on the way."""
-    groups, graph = place.surroundings.groups, place.surroundings.graph
+    groups = place.surroundings.groups
     external = {}
-    for repository in order:
-        if graph[repository].connection is not None:
-            why = groups.objection(ref, GroupRestriction.EXTERNAL_UPSTREAM, graph[repository].name)
+    for repository in search_order(place.repository.id, place.surroundings.graph):
+        if repository.connection is not None:
+            why = groups.objection(ref, GroupRestriction.EXTERNAL_UPSTREAM, repository.name)
             if why is not None:
-                external[repository] = why
+                external[repository.id] = why
     internal = groups.objection(ref, GroupRestriction.INTERNAL_UPSTREAM, place.repository.name)
     return Barriers(internal=internal, external=external)
 
@@ -71,12 +85,21 @@ class View:
         return reasons[0] if reasons else None
 
 
-async def look(depot: Depot, place: Place, ref: PackageRef, *, passing: bool = False) -> View:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What connections say of a package, by connection; each has answered or failed."""
+
+    consulted: dict[str, Consulted]
+    failed: dict[str, Failed]  # those of which nothing is remembered either
+
+
+async def consult_all(
+    depot: Depot, place: Place, walk: Walk, ref: PackageRef, *, passing: bool = False
+) -> Answers:
     """Asks every connection on the walk, at once, as far as rules ask for it.
 
     `passing`: as `indexes.consult` has it.
     """
-    walk = await walk_of(depot, place, ref)
     consulted: dict[str, Consulted] = {}
     failed: dict[str, Failed] = {}
     broken: list[StorageError] = []
@@ -99,14 +122,21 @@ async def look(depot: Depot, place: Place, ref: PackageRef, *, passing: bool = F
                 group.create_task(ask(name))
     for problem in broken:
         raise problem
+    return Answers(consulted=consulted, failed=failed)
+
+
+async def look(depot: Depot, place: Place, ref: PackageRef) -> View:
+    """The walk, and what the connections on it say."""
+    walk = await walk_of(depot, place, ref)
+    answers = await consult_all(depot, place, walk, ref)
     generation = await depot.catalogue.read(packages.generation, place.domain.id, ref)
     now = depot.clock()
-    ends = [answer.believed_until for answer in consulted.values()]
-    ends += [Instant(now + SECOND)] if failed else []
+    ends = [answer.believed_until for answer in answers.consulted.values()]
+    ends += [Instant(now + SECOND)] if answers.failed else []
     return View(
         walk=walk,
         generation=generation,
-        consulted=consulted,
-        failed=failed,
+        consulted=answers.consulted,
+        failed=answers.failed,
         believed_until=min(ends, default=Instant(now + 3600 * SECOND)),
     )

@@ -165,6 +165,10 @@ class GroupTree:
 
     def __init__(self, groups: Iterable[PackageGroup]) -> None:
         self.groups: Mapping[str, PackageGroup] = {group.pattern: group for group in groups}
+        # Most domains have the root group alone, and it restricts nothing.
+        self._open = self.groups.keys() == {ROOT} and not (
+            set(self.groups[ROOT].modes.values()) - {GroupMode.ALLOW, GroupMode.INHERIT}
+        )
         patterns = {parse(text): group for text, group in self.groups.items()}
         self._exact = _Index(patterns)
         self._folded = _Index(
@@ -176,7 +180,7 @@ class GroupTree:
 
     def associated(self, ref: PackageRef) -> Association:
         """The group of a package, whether it exists or not."""
-        if len(self.groups) == 1:  # most domains have no other
+        if len(self.groups) == 1:
             return Association(group=self.groups[ROOT], strength=Strength.STRONG)
         path = path_of(ref)
         strong = next(self._exact.matching(path), None)
@@ -220,6 +224,8 @@ class GroupTree:
 
     def allows_everything(self, ref: PackageRef) -> bool:
         """Whether the package's group restricts nothing: then packages get the default origin controls."""
+        if self._open:
+            return True
         group = self.associated(ref).group
         return all(
             self.effective(group, restriction).mode is GroupMode.ALLOW
@@ -230,6 +236,8 @@ class GroupTree:
         self, ref: PackageRef, restriction: GroupRestriction, repository: str
     ) -> str | None:
         """Why the package may not enter the repository this way, as a sentence; None if it may."""
+        if self._open:
+            return None
         association = self.associated(ref)
         if association.strength is Strength.WEAK:
             return (

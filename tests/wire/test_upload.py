@@ -200,6 +200,8 @@ ODD_WHEELS = {
     "bytes before": (b"#!/bin/sh\n" + GOOD[1], "before"),
     "other local header": (with_other_local_name(GOOD[1]), "differs"),
     "cut": (GOOD[1][:-30], "cannot be read"),
+    "name is no UTF-8": (wheel("our-kit", "1.0", files={"é": b""})[1].replace(b"\xc3\xa9", b"\xff\xfe"), "cannot be read"),
+    "long field": (wheel("our-kit", "1.0", record=b"a" * 200_000)[1], "cannot be read"),
 }  # fmt: skip
 
 

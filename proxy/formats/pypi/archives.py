@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from proxy.errors import Invalid
-from proxy.formats.pypi.metadata import read_core_metadata
+from proxy.formats.pypi import metadata
 
 LOCAL_HEADER: Final = struct.Struct(
     "<4s2xHH16xHH"
@@ -42,6 +42,7 @@ class ArchiveLimits:
 
 
 LIMITS: Final = ArchiveLimits()
+QUICK: Final = ArchiveLimits(document_bytes=QUICK_BYTES)
 
 
 def check_wheel(name: str, file: BinaryIO, limits: ArchiveLimits = LIMITS) -> bytes:
@@ -59,36 +60,28 @@ def check_wheel(name: str, file: BinaryIO, limits: ArchiveLimits = LIMITS) -> by
                 if f"{folder}/{wanted}" not in archive.NameToInfo:
                     raise Invalid(f"content: the wheel has no {folder}/{wanted}")
             _check_record(archive, folder, limits)
-            found = read_core_metadata(name, archive)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        OSError,
-        EOFError,
-        NotImplementedError,
-        struct.error,
-    ) as problem:
+            at_most = metadata.ArchiveLimits(metadata_bytes=limits.document_bytes)
+            found = metadata.read_core_metadata(name, archive, limits=at_most)
+    except (*metadata.UNREADABLE, csv.Error) as problem:
         raise Invalid(f"content: the wheel cannot be read: {problem}") from problem
     if found is None:
         raise Invalid("content: the wheel has no METADATA that can be read")
     return found
 
 
-def is_quick(content: bytes) -> bool:
-    """Whether a wheel is so small, packed and unpacked, that looking through it takes a millisecond at most."""
+def check_quickly(name: str, content: bytes) -> bytes | None:
+    """As `check_wheel`, of one so small, packed and unpacked, that looking through it takes a millisecond at most.
+
+    None: it is larger, or not sound; whoever looks through it within all limits says why.
+    """
     if len(content) > QUICK_BYTES or content[-END.size :][:4] != END_SIGNATURE:
-        return False
+        return None
     if int.from_bytes(content[-10:-6], "little") > QUICK_BYTES // 4:  # of the central directory
-        return False
+        return None
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return all(
-                entry.file_size <= QUICK_BYTES
-                for entry in archive.infolist()
-                if entry.filename.endswith(("/RECORD", "/METADATA"))
-            )
-    except (zipfile.BadZipFile, ValueError, OSError, struct.error, NotImplementedError):
-        return False  # whoever looks through it says why
+        return check_wheel(name, io.BytesIO(content), QUICK)
+    except Invalid:
+        return None
 
 
 def _check_entries(file: BinaryIO, entries: list[zipfile.ZipInfo], limits: ArchiveLimits) -> None:

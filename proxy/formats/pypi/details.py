@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import BinaryIO, Final
 
@@ -13,7 +12,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from proxy.errors import Invalid
 from proxy.format import Dependency, Details, License
-from proxy.formats.pypi.metadata import ArchiveLimits, core_metadata
+from proxy.formats.pypi.metadata import UNREADABLE, ArchiveLimits, core_metadata
 from proxy.formats.pypi.names import normalise
 from storage.records import PackageRef
 
@@ -32,7 +31,7 @@ def read_document(asset: str, file: BinaryIO, limits: ArchiveLimits | None = Non
         if asset.endswith(".zip"):
             return _from_zip(file, allowed)
         return _from_tar(file, allowed)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError):
+    except (tarfile.TarError, *UNREADABLE):
         return None
 
 

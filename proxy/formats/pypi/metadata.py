@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from typing import BinaryIO, Final
 from proxy.errors import Invalid
 from proxy.formats.pypi.names import normalise
 
+# A name that is said to be UTF-8 and is none is a ValueError.
 UNREADABLE: Final = (
-    zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError
+    zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, struct.error
 )  # fmt: skip
 
 

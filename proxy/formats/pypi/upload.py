@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from packaging.metadata import RawMetadata
 from starlette.responses import PlainTextResponse, Response
 
 from proxy.errors import Conflict, EntrepotError, Invalid, TooLarge
@@ -119,21 +120,24 @@ async def _verified(call: Call, incoming: SmallBlob, form: Upload, file_name: st
     )
     wheel = form.file_type == "bdist_wheel"
 
-    def read() -> tuple[bytes, str | None]:
+    def read() -> tuple[bytes, RawMetadata]:
         with incoming.file() as file:
             look = archives.check_wheel if wheel else archives.check_sdist
             document = look(file_name, file)
-        return document, checking.check_metadata(document, form).get("requires_python")
+        return document, checking.check_metadata(document, form)
 
     content = incoming.content
-    quick = wheel and content is not None and archives.is_quick(content)
     # A thread for what is small costs more than it does.
-    document, requires_python = read() if quick else await asyncio.to_thread(read)
+    quick = archives.check_quickly(file_name, content) if wheel and content else None
+    if quick is None:
+        document, stated = await asyncio.to_thread(read)
+    else:
+        document, stated = quick, checking.check_metadata(quick, form)
     return _Received(
         upload=form,
         file_name=file_name,
         blob=blob,
-        requires_python=requires_python,
+        requires_python=stated.get("requires_python"),
         metadata=document,
         provenance=_provenance(call, attestations),
     )

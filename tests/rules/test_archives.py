@@ -1,0 +1,102 @@
+"""What strangers send and registries serve is looked through: whatever it is, it is sound or refused in a sentence."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.errors import Invalid
+from proxy.formats.pypi import archives, details, metadata
+from tests.archives import sdist, wheel
+
+WHEEL = wheel("our-kit", "1.0", files={"é.py": b"x = 1\n"})
+SDIST = sdist("our-kit", "1.0")
+NO_UTF8 = WHEEL[1].replace("é".encode(), b"\xff\xfe")
+LONG_FIELD = wheel("our-kit", "1.0", record=b"a" * 200_000)[1]
+
+Alteration = tuple[float, bytes]  # where, as a part of the whole, and what stands there then
+
+
+def altered(content: bytes, alterations: list[Alteration], cut: float) -> bytes:
+    changed = bytearray(content)
+    for where, instead in alterations:
+        at = int(where * len(changed))
+        changed[at : at + len(instead)] = instead
+    return bytes(changed[: len(changed) - int(cut * len(changed))])
+
+
+places = st.floats(0, 1, exclude_max=True)
+alterations = st.lists(
+    st.tuples(
+        places, st.sampled_from([b"\x00", b"\x01", b"\x08", b"\xff", b"\xff" * 4, b"\0" * 4])
+    ),
+    min_size=1,
+    max_size=4,
+)
+cuts = st.one_of(st.just(0.0), places)
+
+
+def sound(look: Callable[[], bytes]) -> bool:
+    try:
+        return b"Name: our-kit" in look()
+    except Invalid as problem:
+        assert str(problem).startswith("content: ")
+        return False
+
+
+@given(alterations=alterations, cut=cuts)
+def test_an_altered_wheel_is_refused_or_says_what_it_said(
+    alterations: list[Alteration], cut: float
+) -> None:
+    name, content = WHEEL[0], altered(WHEEL[1], alterations, cut)
+    whole = sound(lambda: archives.check_wheel(name, io.BytesIO(content)))
+    assert (archives.check_quickly(name, content) is not None) <= whole
+    assert details.read_document(name, io.BytesIO(content)) == metadata.core_metadata(
+        name, io.BytesIO(content)
+    )
+
+
+@given(alterations=alterations, cut=cuts)
+def test_an_altered_source_distribution_is_refused_or_says_what_it_said(
+    alterations: list[Alteration], cut: float
+) -> None:
+    name, content = SDIST[0], altered(SDIST[1], alterations, cut)
+    if sound(lambda: archives.check_sdist(name, io.BytesIO(content))):
+        assert details.read_document(name, io.BytesIO(content)) is not None
+
+
+@pytest.mark.parametrize("content", [NO_UTF8, LONG_FIELD], ids=["name is no UTF-8", "long field"])
+def test_what_its_reader_cannot_read_is_refused(content: bytes) -> None:
+    with pytest.raises(Invalid, match="cannot be read"):
+        archives.check_wheel(WHEEL[0], io.BytesIO(content))
+    assert archives.check_quickly(WHEEL[0], content) is None
+
+
+def test_a_registrys_wheel_that_cannot_be_read_has_no_metadata() -> None:
+    assert metadata.core_metadata(WHEEL[0], io.BytesIO(NO_UTF8)) is None
+
+
+def test_what_is_small_and_sound_is_looked_through_quickly() -> None:
+    assert archives.check_quickly(*WHEEL) == archives.check_wheel(WHEEL[0], io.BytesIO(WHEEL[1]))
+
+
+@pytest.mark.parametrize("large", ["METADATA", "RECORD"])
+def test_what_unpacks_to_much_is_not(large: str) -> None:
+    info, padding = "our_kit-1.0.dist-info", b"\n" * (80 << 10)
+    plain = b"Metadata-Version: 2.1\nName: our-kit\nVersion: 1.0\n"
+    record = b"".join(
+        f"{path},,\n".encode() for path in ("our_kit.py", f"{info}/METADATA", f"{info}/WHEEL")
+    )
+    name, content = wheel(
+        "our-kit",
+        "1.0",
+        files={f"{info}/METADATA": plain + padding} if large == "METADATA" else None,
+        record=record + padding if large == "RECORD" else None,
+    )
+    assert len(content) < archives.QUICK_BYTES
+    assert archives.check_quickly(name, content) is None
+    assert archives.check_wheel(name, io.BytesIO(content)).startswith(plain)
