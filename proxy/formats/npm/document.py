@@ -29,8 +29,9 @@ DEPTH: Final = 200
 WINDOW: Final = 4 << 20
 
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
+# What opens, what closes, and texts: one with a colon behind it is a key, one without an end is the last token.
 _TOKEN: Final = re.compile(
-    rb'[ \t\r\n]*(?:([{}\[\],:])|"([^"\\]*(?:\\.[^"\\]*)*)"|([^ \t\r\n{}\[\],:"]+))', re.DOTALL
+    rb'([{\[])|([}\]])|"([^"\\]*(?:\\.[^"\\]*)*)(?:"(?:[ \t\r\n]*(:))?)?', re.DOTALL
 )
 
 
@@ -113,19 +114,17 @@ def _attachments(members: dict[str, Any], spans: list[tuple[int, int]]) -> tuple
 def _data_spans(whole: mmap.mmap | bytes) -> list[tuple[int, int]]:
     """Where the texts at `_attachments` → any name → `data` lie, without their quotes."""
     walk = _Walk()
-    position, size = 0, len(whole)
-    while position < size:
-        start = _SPACE.match(whole, position).end()  # type: ignore[union-attr]
-        if walk.data_comes and whole[start : start + 1] == b'"':
-            position = _end_of_text(whole, start + 1)
-            walk.skip(start + 1, position - 1)
-            continue
-        found = _TOKEN.match(whole, position)
-        if found is None:
-            break
-        walk.step(found)
+    spans: list[tuple[int, int]] = []
+    position = 0
+    while (found := _TOKEN.search(whole, position)) is not None:
+        walk.step(found, position)
         position = found.end()
-    return walk.spans
+        if walk.data_comes:
+            start = _SPACE.match(whole, position).end()  # type: ignore[union-attr]
+            if whole[start : start + 1] == b'"':
+                position = _end_of_text(whole, start + 1)
+                spans.append((start + 1, position - 1))
+    return spans
 
 
 def _end_of_text(whole: mmap.mmap | bytes, position: int) -> int:
@@ -158,52 +157,34 @@ def _let_go(whole: mmap.mmap | bytes, position: int) -> None:
 
 
 class _Walk:
-    """A walk over the tokens of a document that knows the keys above the present one."""
+    """A walk over the tokens of a document that knows the keys above the present one.
+
+    It takes for granted that the document is JSON: what is not is found when it is decoded.
+    """
 
     def __init__(self) -> None:
-        self.spans: list[tuple[int, int]] = []
-        self._keys: list[bytes | None] = []  # at each depth; None in a list
-        self._key_comes = False
-        self._after_colon = False
-        self._plain = 0  # bytes of all tokens but data
+        self.data_comes = False  # the value that comes next is the data of an attachment
+        self._keys: list[bytes | None] = []  # at each depth; None before the first, and in a list
+        self._plain = 0  # bytes walked over
 
-    def step(self, token: re.Match[bytes]) -> None:
-        """One token further."""
-        mark, text = token.group(1), token.group(2)
-        self._plain += token.end() - token.start()
+    def step(self, token: re.Match[bytes], behind: int) -> None:
+        """One token further, from the end of the one before."""
+        opens, closes, text, colon = token.groups()
+        self._plain += token.end() - behind
         if self._plain > MAX_PLAIN:
             raise TooLarge(f"the document is larger than {MAX_PLAIN} bytes besides its attachments")
-        if mark is not None:
-            self._mark(mark)
-        elif text is not None and self._key_comes:
-            self._keys[-1] = text
-            self._key_comes = False
-        self._after_colon = mark == b":"
-
-    @property
-    def data_comes(self) -> bool:
-        """Whether the next token is the data of an attachment."""
+        self.data_comes = False
         keys = self._keys
-        place = len(keys) == 3 and keys[0] == b"_attachments" and keys[2] == b"data"
-        return place and self._after_colon
-
-    def skip(self, start: int, end: int) -> None:
-        """Leaves out the data that lies there."""
-        self.spans.append((start, end))
-        self._after_colon = False
-
-    def _mark(self, mark: bytes) -> None:
-        if mark in {b"{", b"["}:
-            self._keys.append(None)
-            self._key_comes = mark == b"{"
-            if len(self._keys) > DEPTH:
+        if opens is not None:
+            keys.append(None)
+            if len(keys) > DEPTH:
                 raise Invalid("the document is nested too deeply")
-        elif mark in {b"}", b"]"}:
-            self._key_comes = False
-            if self._keys:
-                self._keys.pop()
-        elif mark == b",":
-            self._key_comes = bool(self._keys) and self._keys[-1] is not None
+        elif closes is not None:
+            if keys:
+                keys.pop()
+        elif colon is not None and keys:
+            keys[-1] = text
+            self.data_comes = len(keys) == 3 and keys[0] == b"_attachments" and text == b"data"
 
 
 def decoded(body: Path | bytes, attachment: Attachment) -> Iterator[bytes]:
