@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import ssl
 import time
 import zlib
@@ -35,6 +36,7 @@ FILE_PIECE: Final = 1 << 20  # bytes
 GATHER_S: Final = 0.016
 MAX_HOPS: Final = 5
 RETRIED: Final = frozenset({429, 500, 502, 503, 504})
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 USER_AGENT: Final = "entrepot/0.1"
 
 
@@ -298,14 +300,13 @@ class UpstreamClient:
             raise UpstreamCorrupt(via.name, "its answer cannot be decompressed") from problem
         if unpacking is not None and not unpacking.ended:
             raise UpstreamCorrupt(via.name, "its compressed answer ends early")
-        serial = answer.headers.get("X-PyPI-Last-Serial", "")
         return UpstreamAnswer(
             url=str(answer.url),
             media_type=answer.content_type.lower(),
             body=await computed(lambda: b"".join(pieces), size=size),
             etag=answer.headers.get("ETag"),
             last_modified=answer.headers.get("Last-Modified"),
-            serial=int(serial) if serial.isascii() and serial.isdigit() else None,
+            serial=_number(answer.headers.get("X-PyPI-Last-Serial")),
         )
 
 
@@ -324,8 +325,13 @@ def _address(via: Connection, text: str) -> URL:
 
 
 def _retry_after(answer: aiohttp.ClientResponse) -> int | None:
-    text = answer.headers.get("Retry-After", "")
-    return min(int(text), 3600) if text.isascii() and text.isdigit() and int(text) else None
+    seconds = _number(answer.headers.get("Retry-After"))
+    return min(seconds, 3600) if seconds else None
+
+
+def _number(text: str | None) -> int | None:
+    """What a header says; None if that is no number, or one that nobody means."""
+    return int(text) if text and _NUMBER.fullmatch(text) else None
 
 
 def _reason(problem: Exception) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -251,6 +250,6 @@ def _token(authorization: str | None) -> str | None:
         return None
     try:
         pair = base64.b64decode(value.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as problem:
+    except ValueError as problem:  # no base64, not even ASCII, or no text in it
         raise Unauthenticated("the Authorization header is not valid Basic") from problem
     return pair.partition(":")[2]

@@ -37,6 +37,7 @@ FAULTS: list[tuple[str, Fault, int, str]] = [
     ("says 503, with a time", up.status(503, Retry_After="17"), 503, "it answered 503"),
     ("says 429", up.status(429), 503, "it answered 429"),
     ("says 429, with a time", up.status(429, Retry_After="17"), 503, "it answered 429"),
+    ("says 429, with a time that nobody means", up.status(429, Retry_After="9" * 5_000), 503, "429"),
     ("says 429, with a date", up.status(429, Retry_After="Fri, 01 Jan 2038 00:00:00 GMT"), 503, "429"),
     ("says 401", up.status(401), 503, "it answered 401"),
     ("says 403", up.status(403), 503, "it answered 403"),

@@ -105,7 +105,7 @@ HEADERS = [
     "Content-Type: application/json; charset=utf-16", "Expect: 100-continue", "Expect: 200-maybe", "Upgrade: h2c",
     "Upgrade: websocket", "Connection: Upgrade", "Connection: X-Entrepot-Source", "TE: trailers", "Host: [", "Host: a b",
     "X-Amz-Date: 20260101T000000Z", "Authorization: Basic %%%", "Authorization: Bearer", "Authorization: AWS4-HMAC-SHA256 x",
-    "Authorization: Basic YXdzOg==", "Accept-Language: \xff\xfe", "User-Agent: npm/../../",
+    "Authorization: Basic YXdzOg==", "Authorization: Basic caf\xe9", "Authorization: Bearer caf\xe9", "Accept-Language: \xff\xfe", "User-Agent: npm/../../",
 ]  # fmt: skip
 QUERIES = [
     "", "?", "?format=json", "?format=../../vault", "?write=true", "?write=true&write=false", "?repository=vault",

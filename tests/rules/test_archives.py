@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import Invalid
-from proxy.formats.pypi import archives, details, metadata
+from proxy.formats.pypi import archives, checking, details, metadata
+from proxy.formats.pypi.form import Upload
+from proxy.formats.pypi.names import normalise
 from tests.archives import sdist, wheel
 
 WHEEL = wheel("our-kit", "1.0", files={"é.py": b"x = 1\n"})
@@ -74,6 +76,30 @@ def test_what_its_reader_cannot_read_is_refused(content: bytes) -> None:
     with pytest.raises(Invalid, match="cannot be read"):
         archives.check_wheel(WHEEL[0], io.BytesIO(content))
     assert archives.check_quickly(WHEEL[0], content) is None
+
+
+FORM = Upload(
+    project=normalise("our-kit"),
+    version="1.0",
+    file_type="bdist_wheel",
+    digests={},
+    attestations="",
+)
+
+
+def says(version: str) -> bytes:
+    return f"Metadata-Version: {version}\nName: our-kit\nVersion: 1.0\n".encode()
+
+
+@pytest.mark.parametrize("version", ["2.²", "2.\u0663", "²", "3.0", ""])
+def test_a_version_of_metadata_that_is_none_is_refused(version: str) -> None:
+    with pytest.raises(Invalid, match="metadata"):
+        checking.check_metadata(says(version), FORM)
+
+
+@pytest.mark.parametrize("version", ["2.99", "2." + "9" * 5_000])
+def test_a_newer_version_of_metadata_is_checked_as_the_newest_known(version: str) -> None:
+    assert checking.check_metadata(says(version), FORM)["name"] == "our-kit"
 
 
 def test_a_registrys_wheel_that_cannot_be_read_has_no_metadata() -> None:

@@ -64,6 +64,14 @@ def test_an_altered_token_is_refused(
     assert reply.status == 401
 
 
+@pytest.mark.parametrize("header", ["Basic café", "Basic /w==", "Basic %%%", "Bearer café", "café"])
+def test_a_header_that_holds_no_token_is_refused(
+    start: Callable[..., Entrepot], header: str
+) -> None:
+    server = start(anonymous="none")
+    assert server.get(f"{server.index()}anvil/", Authorization=header).status == 401
+
+
 def test_a_wrong_configuration_is_one_line_and_exit_2(tmp_path: Path) -> None:
     path = tmp_path / "entrepot.toml"
     path.write_text('[server]\nport = "80a"\n')

@@ -153,6 +153,7 @@ def version(changes: dict) -> dict:
         (version({"bin": {"ls": "evil.js"}}), "bin"),
         (version({"os": ["!linux"]}), "os"),
         (version({"dist": {"integrity": "sha512-AAAA"}}), "dist.integrity"),
+        (version({"dist": {"integrity": "sha512-café"}}), "dist.integrity"),
         (version({"dist": {"shasum": "0" * 40}}), "dist.shasum"),
         (version({"dist": {}}), "expected integrity or shasum"),
         (document(KIT, tarball(KIT | {"scripts": {"install": "evil"}})), "scripts"),

@@ -157,7 +157,7 @@ def check_sums(publication: Publication, *, size: int, digests: Mapping[str, str
 def _hex(encoded: str) -> str:
     try:
         return base64.b64decode(encoded, validate=True).hex()
-    except binascii.Error:
+    except ValueError:  # no base64, or not even ASCII
         return ""
 
 

@@ -8,7 +8,6 @@ versions: publishers send them, and nobody reads them there.
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +18,7 @@ from proxy.formats.npm import cutting
 from proxy.formats.npm.facts import DistFacts, PackageFacts
 from proxy.formats.npm.names import TARBALL, full_name
 from proxy.rules.addresses import absolute
+from proxy.rules.digests import is_hex
 from proxy.rules.instants import parse_instant
 from storage.decoding import MEMBERS, json_decoder
 from storage.records import Asset, Content, PackageRef
@@ -177,12 +177,12 @@ def _digests(dist: _Dist) -> dict[str, str]:
         algorithm, _, encoded = part.partition("?")[0].partition("-")
         try:
             digest = base64.b64decode(encoded, validate=True).hex()
-        except binascii.Error:
+        except ValueError:  # no base64, or not even ASCII
             continue
         if HEX_DIGITS.get(algorithm) == len(digest):
             found.setdefault(algorithm, digest)
     shasum = (dist.shasum or "").lower()
-    if len(shasum) == HEX_DIGITS["sha1"] and shasum.isalnum():
+    if len(shasum) == HEX_DIGITS["sha1"] and is_hex(shasum):
         found.setdefault("sha1", shasum)
     return found
 

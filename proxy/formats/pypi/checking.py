@@ -27,7 +27,7 @@ def check_metadata(document: bytes, upload: Upload) -> RawMetadata:
     raw, _ = parse_email(document)
     stated = raw.get("metadata_version", "")
     major, _, minor = stated.partition(".")
-    if major == "2" and minor.isdigit() and int(minor) > NEWEST[1]:
+    if major == "2" and minor.isdecimal() and int(minor[:9]) > NEWEST[1]:
         raw["metadata_version"] = f"{NEWEST[0]}.{NEWEST[1]}"
     try:
         Metadata.from_raw(raw, validate=True)

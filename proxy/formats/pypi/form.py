@@ -19,6 +19,7 @@ from packaging.version import InvalidVersion, Version
 
 from proxy.errors import Invalid
 from proxy.formats.pypi.names import PypiName, normalise, version_key
+from proxy.rules.digests import is_hex
 from storage.records import Record
 
 DIGESTS: Final = {
@@ -32,7 +33,6 @@ ATTESTATIONS: Final = "attestations"
 FILE_TYPES: Final = ("bdist_wheel", "sdist")
 SDISTS: Final = (".tar.gz", ".zip")
 
-_HEX: Final = re.compile(r"[0-9a-f]+")
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f/\\]")
 
 
@@ -87,7 +87,7 @@ def _digests(fields: Mapping[str, str]) -> dict[str, str]:
         value = fields.get(field, "").lower()
         if not value:
             continue
-        if len(value) != LENGTHS[algorithm] or not _HEX.fullmatch(value):
+        if len(value) != LENGTHS[algorithm] or not is_hex(value):
             raise Invalid(f"{field}: expected {LENGTHS[algorithm]} hex digits")
         found[algorithm] = value
     if not found:

@@ -14,6 +14,7 @@ from proxy.format import UpstreamAnswer, UpstreamIndex
 from proxy.formats.pypi.facts import FileFacts, ProjectFacts
 from proxy.formats.pypi.names import PypiName, version_key, version_of
 from proxy.rules.addresses import absolute
+from proxy.rules.digests import is_hex
 from proxy.rules.instants import parse_instant
 from storage.decoding import json_decoder
 from storage.records import Asset, Content
@@ -21,6 +22,7 @@ from storage.records import Asset, Content
 JSON_TYPES: Final = frozenset({"application/vnd.pypi.simple.v1+json", "application/json"})
 HTML_TYPES: Final = frozenset({"application/vnd.pypi.simple.v1+html", "text/html"})
 DIGESTS: Final = {"sha256": 64, "sha512": 128, "sha1": 40, "md5": 32, "blake2b": 128}  # hex digits
+MAX_SIZE: Final = (1 << 63) - 1  # bytes that a catalogue can write down
 
 
 class _File(msgspec.Struct, kw_only=True, rename="kebab"):
@@ -122,7 +124,7 @@ def _asset(file: _File, base: str) -> Asset | None:
     return Asset(
         name=file.filename,
         digests=_digests(file.hashes),
-        size=file.size,
+        size=file.size if file.size is not None and 0 <= file.size <= MAX_SIZE else None,
         published_at=parse_instant(file.upload_time),
         facts=msgspec.json.encode(facts),
         url=url,
@@ -133,7 +135,7 @@ def _digests(hashes: dict[str, str]) -> dict[str, str]:
     return {
         name: digest.lower()
         for name, digest in hashes.items()
-        if DIGESTS.get(name) == len(digest) and digest.isalnum()
+        if DIGESTS.get(name) == len(digest) and is_hex(digest.lower())
     }
 
 
