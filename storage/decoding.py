@@ -31,6 +31,8 @@ def msgpack_decoder(kind: type[T]) -> msgspec.msgpack.Decoder[T]:
         return msgspec.msgpack.Decoder(kind)
 
 
+# What decoding raises: it is no JSON, not of the type, no UTF-8, or nested too deeply.
+NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 MEMBERS: Final = json_decoder(dict[str, msgspec.Raw])  # of a JSON object, as they came
 
 

@@ -18,6 +18,7 @@ import regex
 from botocore.model import ListShape, MapShape, OperationModel, Shape, StringShape, StructureShape
 
 from proxy.errors import Invalid
+from storage.decoding import NOT_JSON
 from storage.records import SECOND, Instant
 
 MAX_PAIRS: Final = 100  # of a query
@@ -84,7 +85,7 @@ def _document(shape: StructureShape, body: bytes) -> dict[str, Any]:
         return {}
     try:
         document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+    except NOT_JSON as problem:
         raise Unparsable(f"the body is not JSON: {problem}") from problem
     if not isinstance(document, dict):
         raise Unparsable("the body is not a JSON object")

@@ -18,6 +18,7 @@ import msgspec
 
 from proxy.errors import Invalid
 from proxy.rules.conditions import Condition, Context, holds, like, read_conditions
+from storage.decoding import NOT_JSON
 from storage.records import Record
 
 MAX_DOCUMENT: Final = 7_168  # characters (model: PolicyDocument)
@@ -238,7 +239,7 @@ def read_policy(document: str, kind: Kind) -> Policy:
         raise Invalid(f"policyDocument: longer than {MAX_DOCUMENT} characters")
     try:
         tree = msgspec.json.decode(document)
-    except (msgspec.DecodeError, RecursionError) as problem:
+    except NOT_JSON as problem:
         raise Invalid(f"policyDocument: not JSON: {problem}") from problem
     if not isinstance(tree, dict):
         raise Invalid("policyDocument: expected an object with Version and Statement")

@@ -50,6 +50,10 @@ class Place:
         """The upstream does not know the package any more."""
         (upstream.projects if self.format == "pypi" else upstream.packages).pop(name)
 
+    def body(self, upstream: Registry, name: str) -> bytes:
+        """What the upstream answers for the package."""
+        return upstream.page(name) if self.format == "pypi" else upstream.packument(name)
+
     def index_upstream(self, name: str) -> str:
         return f"/simple/{name}/" if self.format == "pypi" else f"/npm/{name}"
 

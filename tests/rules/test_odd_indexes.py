@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oddities import ODD, changed, places
 
 from proxy.errors import Invalid
 from proxy.flows.packing import pack
@@ -61,29 +60,6 @@ PACKUMENT: dict[str, Any] = {
     "readme": "x",
     "readmeFilename": "README",
 }
-ODD: list[Any] = [
-    None, True, 0, -1, 1e308, 1 << 63, 1 << 64, 10**30, "", "x", "é", "\ud800", "\x00", "a" * 300, "é" * 64,
-    "sha512-é", "sha1-====", "http://[::1", "//", "javascript:x", "http://files.test:99999/x", "../../x",
-    "%2e%2e/x.whl", "https://files.test/%zz", "9999-12-31T23:59:59.999999+14:00", "0001-01-01T00:00:00-14:00",
-    "2026-13-45", [], {}, [1], {"a": 1},
-]  # fmt: skip
-
-
-def places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    if above:
-        yield above
-    inner = dict(enumerate(value)) if isinstance(value, list) else value
-    for key, one in inner.items() if isinstance(inner, dict) else ():
-        yield from places(one, (*above, key))
-
-
-def changed(document: dict[str, Any], place: tuple[Any, ...], instead: object) -> bytes:
-    whole = copy.deepcopy(document)
-    holder: Any = whole
-    for key in place[:-1]:
-        holder = holder[key]
-    holder[place[-1]] = instead
-    return json.dumps(whole, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def read_page(body: bytes, kind: str = "application/json") -> UpstreamIndex:
@@ -113,9 +89,10 @@ def test_any_value_may_stand_in_any_place(
     document: dict[str, Any], read: Callable[[bytes], UpstreamIndex]
 ) -> None:
     understood = [
-        is_understood(read, changed(document, place, instead))
+        is_understood(read, changed(document, place, instead, escaped=escaped))
         for place in places(document)
         for instead in ODD
+        for escaped in (False, True)
     ]
     assert set(understood) == {True, False}
 
@@ -137,6 +114,14 @@ def test_any_byte_may_stand_in_any_place_of_a_page(alterations: list[tuple[int, 
         body[at] = instead
     untouched = bytes(body) == HTML
     assert is_understood(lambda page: read_page(page, "text/html"), bytes(body)) or not untouched
+
+
+def test_half_a_character_costs_nobody_a_package() -> None:
+    """JavaScript cuts texts within characters, and registries pass them on."""
+    for place in (("readme",), ("versions", "1.0.0", "deprecated"), ("maintainers", 0, "name")):
+        index = read_packument(changed(PACKUMENT, place, "cut: \ud83d", escaped=True))
+        assert index.versions.keys() == {"1.0.0"}
+        assert b"\\ud83d" not in index.facts + index.versions["1.0.0"].metadata
 
 
 def asset(index: UpstreamIndex) -> Asset:

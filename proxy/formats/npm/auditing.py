@@ -23,7 +23,7 @@ from proxy.format import Connection, UpstreamAnswer, UpstreamRequest
 from proxy.formats.npm import names
 from proxy.web.edge import Call
 from storage.catalogue import remembered
-from storage.decoding import MEMBERS
+from storage.decoding import MEMBERS, NOT_JSON
 
 log = logging.getLogger("entrepot.audit")
 
@@ -85,7 +85,7 @@ async def _forward(
         why = f"{via.name} has no audit"
     except Failed as problem:
         why = str(problem)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+    except NOT_JSON as problem:
         why = f"{via.name} answered no advisories: {problem}"
     log.warning("audit.unanswered", extra={"repository": str(call.place), "reason": why})
     response = _json(nothing)
@@ -105,7 +105,7 @@ async def _document(request: Request) -> dict[str, Any]:
             if len(body) > MAX_BODY:
                 raise TooLarge(f"the body is larger than {MAX_BODY} bytes")
         found = msgspec.json.decode(body)
-    except (zlib.error, msgspec.DecodeError, RecursionError) as problem:
+    except (zlib.error, *NOT_JSON) as problem:
         raise Invalid(f"the body cannot be read: {problem}") from problem
     if not isinstance(found, dict):
         raise Invalid("the body is not a JSON object")

@@ -20,6 +20,8 @@ import msgspec
 
 from proxy.errors import Invalid, TooLarge
 from proxy.formats.npm.facts import TEXT
+from proxy.rules.unicode import whole_characters
+from storage.decoding import NOT_JSON
 from storage.records import Record
 
 MAX_PLAIN: Final = 32 << 20  # bytes of a document besides its attachments' data
@@ -69,8 +71,8 @@ def read_document(body: Path | bytes) -> Document:
             position = end
         plain += whole[position:]
     try:
-        members = msgspec.json.decode(plain)
-    except (msgspec.DecodeError, RecursionError) as problem:
+        members = msgspec.json.decode(whole_characters(bytes(plain)))
+    except NOT_JSON as problem:
         raise Invalid(f"the body is not JSON: {problem}") from problem
     if not isinstance(members, dict):
         raise Invalid("the body is not a JSON object")
@@ -225,5 +227,5 @@ def raw_text(body: Path | bytes, attachment: Attachment, at_most: int) -> str:
         quoted = b'"' + file.read(attachment.end - attachment.start) + b'"'
     try:
         return TEXT.decode(quoted)
-    except msgspec.DecodeError as problem:
+    except NOT_JSON as problem:
         raise Invalid(f"_attachments: {attachment.name[:200]!r} cannot be read") from problem

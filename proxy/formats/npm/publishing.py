@@ -8,7 +8,6 @@ is kept is the tarball's own package.json.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -287,7 +286,7 @@ def read_bundle(text: str, *, sha512: str) -> dict[str, Any]:
         kind = statement["predicateType"]
         [subject] = statement["subject"]
         about = subject["digest"]["sha512"]
-    except (KeyError, TypeError, ValueError, binascii.Error, msgspec.DecodeError) as problem:
+    except (KeyError, TypeError, ValueError, RecursionError) as problem:
         raise Invalid("_attachments: the provenance bundle is none that can be read") from problem
     if about != sha512:
         raise Invalid("_attachments: the provenance bundle is about another tarball")

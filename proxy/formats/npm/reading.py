@@ -20,7 +20,8 @@ from proxy.formats.npm.names import TARBALL, full_name
 from proxy.rules.addresses import absolute
 from proxy.rules.digests import is_hex
 from proxy.rules.instants import parse_instant
-from storage.decoding import MEMBERS, json_decoder
+from proxy.rules.unicode import check_utf8, whole_characters
+from storage.decoding import MEMBERS, NOT_JSON, json_decoder
 from storage.records import Asset, Content, PackageRef
 
 JSON_TYPES: Final = frozenset({"application/json", "application/vnd.npm.install-v1+json"})
@@ -74,7 +75,7 @@ def read_index(ref: PackageRef, answer: UpstreamAnswer) -> UpstreamIndex:
             for version, raw in (found.versions or {}).items()
             if (content := _content(raw, answer.url, times.get(version))) is not None
         }
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+    except NOT_JSON as problem:
         raise Invalid(f"the registry answered JSON that is no packument: {problem}") from problem
     readme = found.readme if isinstance(found.readme, str) else ""
     facts = PackageFacts(
@@ -90,6 +91,8 @@ def read_index(ref: PackageRef, answer: UpstreamAnswer) -> UpstreamIndex:
 
 
 def _read(body: bytes, name: str) -> _Packument:
+    check_utf8(body)  # manifests are passed on as they came
+    body = whole_characters(body)
     pieces = cutting.cut(body, name)
     found = None if pieces is None else _joined(pieces)
     return _PACKUMENT.decode(body) if found is None else found
@@ -106,7 +109,7 @@ def _joined(pieces: cutting.Cut) -> _Packument | None:
         for part in pieces.parts:
             found.versions |= MEMBERS.decode(part)
         found.versions |= MEMBERS.decode(around[cutting.LAST])
-    except msgspec.DecodeError:
+    except NOT_JSON:
         return None
     return found
 

@@ -34,7 +34,7 @@ from proxy.web import assets, faults
 from proxy.web.admission import ANONYMOUS
 from proxy.web.edge import Call
 from proxy.web.pages import answer_page
-from storage.decoding import json_decoder
+from storage.decoding import NOT_JSON, json_decoder
 from storage.errors import StorageError
 from storage.records import Asset, PackageRef
 
@@ -280,7 +280,7 @@ async def _keys(depot: Depot, call: Call) -> Response:
         raise NotFound(f"{via.name} does not sign packages")
     try:
         _SIGNING_KEYS.decode(answer.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+    except NOT_JSON as problem:
         raise UpstreamCorrupt(via.name, f"its keys are not readable: {problem}") from problem
     return Response(answer.body, media_type=FULL)
 

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Final, Literal
 import msgspec
 
 from proxy.errors import Invalid
+from storage.decoding import NOT_JSON
 from storage.records import Record
 
 QUICK_BYTES: Final = 128 << 10
@@ -114,7 +115,7 @@ def _manifest(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> dict[str, Any
         raise Invalid("package.json in the tarball is no file, or too large")
     try:
         found = msgspec.json.decode(member.read().removeprefix(b"\xef\xbb\xbf"))
-    except (msgspec.DecodeError, RecursionError) as problem:
+    except NOT_JSON as problem:
         raise Invalid(f"package.json in the tarball is not JSON: {problem}") from problem
     if not isinstance(found, dict):
         raise Invalid("package.json in the tarball is not an object")

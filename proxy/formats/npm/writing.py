@@ -26,7 +26,7 @@ from storage.blobs.small import SmallBlob, small_blob
 from storage.catalogue import Transaction, packages, pointers, revisions, versions
 from storage.catalogue.events import Change, record
 from storage.catalogue.pointers import Move, Pointer
-from storage.decoding import MEMBERS
+from storage.decoding import MEMBERS, NOT_JSON
 from storage.errors import StorageError
 from storage.records import Asset, Blob, Content, Package, PackageRef
 
@@ -254,7 +254,7 @@ async def put_tag(depot: Depot, call: Call, ref: PackageRef, tag: str) -> Respon
             raise TooLarge("the body is a version as a JSON text, and no longer")
     try:
         version = TEXT.decode(body)
-    except msgspec.DecodeError as problem:
+    except NOT_JSON as problem:
         raise Invalid("the body must be a version as a JSON text") from problem
     package = await _package(depot, call.place, ref)
     await depot.catalogue.write(_tag, _change(depot, call), call.place, package, tag, version)

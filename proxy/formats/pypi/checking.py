@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +11,7 @@ from packaging.metadata import Metadata, RawMetadata, parse_email
 from proxy.errors import Invalid
 from proxy.formats.pypi.form import Upload
 from proxy.formats.pypi.names import normalise, version_key
+from storage.decoding import NOT_JSON
 
 NEWEST: Final = (2, 5)  # the core metadata that `packaging` can check
 MAX_ATTESTATIONS: Final = 16
@@ -52,7 +52,7 @@ def check_attestations(packed: str, *, file_name: str, sha256: str) -> list[Any]
         return []
     try:
         found = msgspec.json.decode(packed)
-    except (msgspec.DecodeError, RecursionError) as problem:
+    except NOT_JSON as problem:
         raise Invalid(f"attestations: not JSON: {problem}") from problem
     if not isinstance(found, list) or len(found) > MAX_ATTESTATIONS:
         raise Invalid(f"attestations: expected a list of at most {MAX_ATTESTATIONS}")
@@ -79,6 +79,6 @@ def _subject(attestation: Any) -> dict[str, Any]:
         [subject] = statement["subject"]
         if statement["_type"] != STATEMENT or not isinstance(subject, dict):
             raise Invalid(f"attestations: expected a statement of the type {STATEMENT}")
-    except (KeyError, TypeError, ValueError, binascii.Error, msgspec.DecodeError) as problem:
+    except (KeyError, TypeError, ValueError, RecursionError) as problem:
         raise Invalid("attestations: one has not the shape that PEP 740 gives it") from problem
     return subject

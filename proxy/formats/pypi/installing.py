@@ -23,7 +23,7 @@ from proxy.errors import Invalid
 from proxy.format import Need, UpstreamIndex
 from proxy.formats.pypi.facts import read_file_facts
 from proxy.formats.pypi.names import normalise
-from storage.decoding import json_decoder
+from storage.decoding import NOT_JSON, json_decoder
 from storage.records import Asset, PackageFormat, PackageRef
 
 SYSTEMS: Final = {"Linux": "linux", "Darwin": "darwin", "Windows": "win32"}
@@ -92,7 +92,7 @@ def installer_of(user_agent: str) -> Installer | None:
     try:
         agent = _AGENT.decode(said)
         python = Version(agent.python)
-    except (msgspec.DecodeError, InvalidVersion):
+    except (*NOT_JSON, InvalidVersion):
         return None
     return Installer(
         python=python,

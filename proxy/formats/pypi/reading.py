@@ -16,7 +16,8 @@ from proxy.formats.pypi.names import PypiName, version_key, version_of
 from proxy.rules.addresses import absolute
 from proxy.rules.digests import is_hex
 from proxy.rules.instants import parse_instant
-from storage.decoding import json_decoder
+from proxy.rules.unicode import whole_characters
+from storage.decoding import NOT_JSON, json_decoder
 from storage.records import Asset, Content
 
 JSON_TYPES: Final = frozenset({"application/vnd.pypi.simple.v1+json", "application/json"})
@@ -81,8 +82,8 @@ def read_index(project: PypiName, answer: UpstreamAnswer) -> UpstreamIndex:
 
 def _read_json(answer: UpstreamAnswer) -> _Page:
     try:
-        return _PAGE.decode(answer.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        return _PAGE.decode(whole_characters(answer.body))
+    except NOT_JSON as problem:
         raise Invalid(f"the index answered JSON that is no project page: {problem}") from problem
 
 

@@ -1,0 +1,68 @@
+r"""JSON of others whose texts are no Unicode: UTF-8 that is none is refused, halves of surrogate pairs are replaced. Pure.
+
+JSON can write half of a pair (`\ud83d`), and JavaScript does where it has cut a text within a character (RFC 8259,
+section 8.2). Readers differ in what they make of it, and ours takes none; U+FFFD says the same to all.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from typing import Final
+
+PIECE: Final = (
+    1 << 20
+)  # bytes that are looked at in one call: other threads get their turn in between
+REPLACEMENT: Final = b"\\ufffd"
+
+_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_PAIR: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+
+
+def check_utf8(document: bytes) -> None:
+    """Whether the bytes are UTF-8.
+
+    Raises:
+        UnicodeDecodeError: they are not.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    view = memoryview(document)
+    for at in range(0, len(document), PIECE):
+        decoder.decode(view[at : at + PIECE])
+    decoder.decode(b"", final=True)
+
+
+def whole_characters(document: bytes) -> bytes:
+    """JSON in which each half of a surrogate pair that stands alone is U+FFFD; most have none, and stay as they are."""
+    if not any(b"\\ud" in piece or b"\\uD" in piece for piece in _pieces(document)):
+        return document
+    kept: list[bytes] = []
+    position = 0
+    while (half := _HALF.search(document, position)) is not None:
+        start, end = half.span()
+        if _is_escaped(document, start):  # a backslash before the letters ud83d
+            end = start + 2
+        elif (pair := _PAIR.match(document, start)) is not None:
+            end = pair.end()
+        else:
+            kept += (document[position:start], REPLACEMENT)
+            position = end
+            continue
+        kept.append(document[position:end])
+        position = end
+    return b"".join((*kept, document[position:]))
+
+
+def _pieces(document: bytes) -> Iterator[bytes]:
+    """The document in pieces that overlap by as much as is looked for."""
+    for at in range(0, len(document), PIECE):
+        yield document[at : at + PIECE + 2]
+
+
+def _is_escaped(document: bytes, position: int) -> bool:
+    """Whether the backslash there is itself behind one that escapes it."""
+    before = 0
+    while position > before and document[position - before - 1] == ord("\\"):
+        before += 1
+    return before % 2 == 1
