@@ -120,6 +120,12 @@ def test_a_new_package_gets_latest_whatever_its_tag_is(server: Entrepot, put: Pu
     assert packument(server)["dist-tags"] == {"next": "2.0.0", "latest": "1.0.0"}
 
 
+def test_a_readme_that_was_cut_within_a_character_is_published(server: Entrepot, put: Put) -> None:
+    reply = put(document(KIT | {"description": "cut \ud83d"}, readme="cut \ud83d"))
+    assert reply.status == 201, reply.body
+    assert packument(server)["versions"]["1.0.0"]["description"] == "cut \ufffd"
+
+
 def version(changes: dict) -> dict:
     """A document whose manifest says something else than its tarball."""
     body = document(KIT)

@@ -8,6 +8,7 @@ versions: publishers send them, and nobody reads them there.
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -66,17 +67,26 @@ def read_index(ref: PackageRef, answer: UpstreamAnswer) -> UpstreamIndex:
     if answer.media_type not in JSON_TYPES:
         raise Invalid(f"the registry answered with the type {answer.media_type!r} (a login page?)")
     try:
-        found = _read(answer.body, full_name(ref))
-        if found.name != full_name(ref):
-            raise Invalid(f"the registry answered with the packument of {found.name[:80]!r}")
-        times = {version: at for version, at in (found.time or {}).items() if isinstance(at, str)}
-        versions = {
-            version: content
-            for version, raw in (found.versions or {}).items()
-            if (content := _content(raw, answer.url, times.get(version))) is not None
-        }
+        check_utf8(answer.body)  # manifests are passed on as they came
+        return _understood(ref, answer)
     except NOT_JSON as problem:
-        raise Invalid(f"the registry answered JSON that is no packument: {problem}") from problem
+        whole = whole_characters(answer.body)  # few need it, so none is looked through before
+        if whole == answer.body:
+            why = f"the registry answered JSON that is no packument: {problem}"
+            raise Invalid(why) from problem
+    return read_index(ref, replace(answer, body=whole))
+
+
+def _understood(ref: PackageRef, answer: UpstreamAnswer) -> UpstreamIndex:
+    found = _read(answer.body, full_name(ref))
+    if found.name != full_name(ref):
+        raise Invalid(f"the registry answered with the packument of {found.name[:80]!r}")
+    times = {version: at for version, at in (found.time or {}).items() if isinstance(at, str)}
+    versions = {
+        version: content
+        for version, raw in (found.versions or {}).items()
+        if (content := _content(raw, answer.url, times.get(version))) is not None
+    }
     readme = found.readme if isinstance(found.readme, str) else ""
     facts = PackageFacts(
         created=times.get("created"),
@@ -91,8 +101,6 @@ def read_index(ref: PackageRef, answer: UpstreamAnswer) -> UpstreamIndex:
 
 
 def _read(body: bytes, name: str) -> _Packument:
-    check_utf8(body)  # manifests are passed on as they came
-    body = whole_characters(body)
     pieces = cutting.cut(body, name)
     found = None if pieces is None else _joined(pieces)
     return _PACKUMENT.decode(body) if found is None else found

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Final, Literal
 import msgspec
 
 from proxy.errors import Invalid
+from proxy.rules.unicode import whole_characters
 from storage.decoding import NOT_JSON
 from storage.records import Record
 
@@ -114,7 +115,8 @@ def _manifest(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> dict[str, Any
     if member is None or entry.size > MAX_MANIFEST:
         raise Invalid("package.json in the tarball is no file, or too large")
     try:
-        found = msgspec.json.decode(member.read().removeprefix(b"\xef\xbb\xbf"))
+        text = member.read().removeprefix(b"\xef\xbb\xbf")
+        found = msgspec.json.decode(whole_characters(text))
     except NOT_JSON as problem:
         raise Invalid(f"package.json in the tarball is not JSON: {problem}") from problem
     if not isinstance(found, dict):

@@ -67,7 +67,7 @@ def read_index(project: PypiName, answer: UpstreamAnswer) -> UpstreamIndex:
         Invalid: it is no page of this project; the sentence says what it is.
     """
     if answer.media_type in JSON_TYPES:
-        page = _read_json(answer)
+        page = _read_json(answer.body)
     elif answer.media_type in HTML_TYPES:
         page = _read_html(project, answer)
     else:
@@ -80,11 +80,15 @@ def read_index(project: PypiName, answer: UpstreamAnswer) -> UpstreamIndex:
     return UpstreamIndex(versions=_by_version(project, page, answer.url), facts=facts)
 
 
-def _read_json(answer: UpstreamAnswer) -> _Page:
+def _read_json(body: bytes) -> _Page:
     try:
-        return _PAGE.decode(whole_characters(answer.body))
+        return _PAGE.decode(body)
     except NOT_JSON as problem:
-        raise Invalid(f"the index answered JSON that is no project page: {problem}") from problem
+        whole = whole_characters(body)  # few need it, so none is looked through before
+        if whole == body:
+            why = f"the index answered JSON that is no project page: {problem}"
+            raise Invalid(why) from problem
+    return _read_json(whole)
 
 
 def _by_version(project: PypiName, page: _Page, base: str) -> dict[str, Content]:
