@@ -76,14 +76,12 @@ class Results:
 class Since:
     """Rows that count only from a time on: before, the code that they measure was another one."""
 
-    names: tuple[str, ...] = ()  # beginnings of a workload and its case: `W10 uv`
-    began: str = ""
+    names: tuple[str, ...]  # beginnings of a workload and its case: `W10 uv`
+    began: str
 
     @classmethod
     def of(cls, text: str) -> Since:
         """As an option says it: `W10 uv,W11=2026-11-27T14:00Z`."""
-        if not text:
-            return cls()
         names, _, began = text.rpartition("=")
         if not all(names.split(",")) or not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\dZ", began):
             raise SystemExit(f"--since {text!r} is not as `W10 uv,W11=2026-11-27T14:00Z`")
@@ -94,10 +92,7 @@ class Since:
         return not named or row["began"] >= self.began
 
 
-ALWAYS = Since()
-
-
-def read(files: Sequence[Path], since: Since = ALWAYS) -> list[dict]:
+def read(files: Sequence[Path], since: Sequence[Since] = ()) -> list[dict]:
     """The rows of result files, in the order in which they were measured; each file is a run of its own."""
     known = sorted(
         ((path.stem, json.loads(path.read_text())) for path in files),
@@ -107,4 +102,4 @@ def read(files: Sequence[Path], since: Since = ALWAYS) -> list[dict]:
     for position, (name, kept) in enumerate(known):
         where = {name: kept[name] for name in ("began", "commit", "machine")}
         found += [row | where | {"run": f"{name}-{position}"} for row in kept["rows"]]
-    return [row for row in found if since.counts(row)]
+    return [row for row in found if all(one.counts(row) for one in since)]

@@ -62,7 +62,9 @@ def test_rows_of_older_code_are_left_out_by_name_and_time(tmp_path: Path) -> Non
         kept.write(rows)
     files = sorted(tmp_path.iterdir())
     everything = results.read(files)
-    newer = results.read(files, results.Since.of("W10 uv,W1 =2026-11-27T00:00Z"))
+    since = results.Since.of("W10 uv,W1 =2026-11-27T00:00Z")
+    newer = results.read(files, [since])
+    newest = results.read(files, [since, results.Since.of("W10 npm=2026-11-28T00:00Z")])
     assert len(everything) == 6
     assert [(row["run"], row["case"]) for row in newer] == [
         ("old-0", "npm cold"),
@@ -70,6 +72,7 @@ def test_rows_of_older_code_are_left_out_by_name_and_time(tmp_path: Path) -> Non
         ("new-1", "npm cold"),
         ("new-1", "index"),
     ]
+    assert [row["case"] for row in newest] == ["uv cold", "index"]
 
 
 @pytest.mark.parametrize(
