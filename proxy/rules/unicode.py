@@ -11,9 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-PIECE: Final = (
-    1 << 20
-)  # bytes that are looked at in one call: other threads get their turn in between
+PIECE: Final = 1 << 20  # bytes looked at in one call: other threads have their turn in between
 REPLACEMENT: Final = b"\\ufffd"
 
 _HALF: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")

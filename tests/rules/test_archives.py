@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import tarfile
+import tracemalloc
+import zipfile
 from collections.abc import Callable
 
 import pytest
@@ -76,6 +79,66 @@ def test_what_its_reader_cannot_read_is_refused(content: bytes) -> None:
     with pytest.raises(Invalid, match="cannot be read"):
         archives.check_wheel(WHEEL[0], io.BytesIO(content))
     assert archives.check_quickly(WHEEL[0], content) is None
+
+
+def lying(content: bytes, entry: str, size: int) -> bytes:
+    """The zip archive, in which an entry is said to unpack to so many bytes."""
+    name, changed = entry.encode(), bytearray(content)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        local = archive.getinfo(entry).header_offset
+    central = content.rindex(name) - 46
+    assert (content[local:][:4], content[central:][:4]) == (b"PK\x03\x04", b"PK\x01\x02")
+    changed[local + 22 : local + 26] = changed[central + 24 : central + 28] = size.to_bytes(
+        4, "little"
+    )
+    return bytes(changed)
+
+
+def zipped(*entries: tuple[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, content in entries:
+            archive.writestr(path, content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["RECORD", "METADATA", "PKG-INFO"])
+def test_an_entry_that_says_it_is_small_is_not_unpacked_whole(kind: str) -> None:
+    large, info = b"\0" * (200 << 20), "our_kit-1.0.dist-info"
+    documents = {"WHEEL": b"", "METADATA": says("2.1"), "RECORD": b""} | {kind: large}
+    if kind == "PKG-INFO":
+        name, entry = "our_kit-1.0.zip", f"our_kit-1.0/{kind}"
+        content, look = zipped((entry, large)), archives.check_sdist
+    else:
+        name, entry = WHEEL[0], f"{info}/{kind}"
+        content = zipped(*((f"{info}/{path}", document) for path, document in documents.items()))
+        look = archives.check_wheel
+    content = lying(content, entry, 100)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Invalid):
+            look(name, io.BytesIO(content))
+        assert archives.check_quickly(name, content) is None
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 64 << 20
+
+
+def test_metadata_behind_a_bomb_is_not_looked_for() -> None:
+    before = tarfile.TarInfo("our_kit-1.0/zeros")
+    before.size = 100_000
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.addfile(before, io.BytesIO(bytes(before.size)))
+        entry = tarfile.TarInfo("our_kit-1.0/PKG-INFO")
+        entry.size = len(says("2.1"))
+        archive.addfile(entry, io.BytesIO(says("2.1")))
+    file = io.BytesIO(packed.getvalue())
+    assert details.read_document(SDIST[0], file) == says("2.1")
+    file.seek(0)
+    tight = metadata.ArchiveLimits(ratio=10, floor_bytes=1_000)
+    assert details.read_document(SDIST[0], file, tight) is None
 
 
 FORM = Upload(

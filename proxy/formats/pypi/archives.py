@@ -167,9 +167,10 @@ def _dist_info(name: str, entries: list[zipfile.ZipInfo]) -> str:
 
 def _check_record(archive: zipfile.ZipFile, folder: str, limits: ArchiveLimits) -> None:
     """RECORD lists what the wheel holds, and nothing else."""
-    if archive.getinfo(f"{folder}/RECORD").file_size > limits.document_bytes:
+    entry = archive.getinfo(f"{folder}/RECORD")
+    if entry.file_size > limits.document_bytes:
         raise Invalid("content: the wheel's RECORD is too large")
-    text = archive.read(f"{folder}/RECORD").decode("utf-8", "replace")
+    text = _read(archive, entry, limits).decode("utf-8", "replace")
     listed = {row[0] for row in csv.reader(io.StringIO(text)) if row}
     held = {entry.filename for entry in archive.infolist() if not entry.is_dir()}
     free = {f"{folder}/{name}" for name in SIGNATURES}
@@ -178,6 +179,12 @@ def _check_record(archive: zipfile.ZipFile, folder: str, limits: ArchiveLimits) 
         which = min(unlisted or missing)[:200]
         said = "does not list" if unlisted else "lists, and the wheel does not have,"
         raise Invalid(f"content: the wheel's RECORD {said} {which!r}")
+
+
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: ArchiveLimits) -> bytes:
+    """An entry whose stated size is within the limits; the size may be a lie, and `ZipFile.read` unpacks all there is."""
+    with archive.open(entry) as member:
+        return member.read(limits.document_bytes + 1)
 
 
 def check_sdist(name: str, file: BinaryIO, limits: ArchiveLimits = LIMITS) -> bytes:
@@ -210,7 +217,7 @@ def _check_zip_sdist(file: BinaryIO, limits: ArchiveLimits) -> bytes | None:
         info = archive.NameToInfo.get(f"{top}/{PKG_INFO}")
         if info is None or info.file_size > limits.document_bytes:
             return None
-        return archive.read(info)
+        return _read(archive, info, limits)
 
 
 def _check_tar_sdist(file: BinaryIO, limits: ArchiveLimits) -> bytes | None:

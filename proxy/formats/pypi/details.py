@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 import zipfile
 from collections.abc import Mapping
@@ -42,9 +43,13 @@ def _is_pkg_info(name: str) -> bool:
 
 
 def _from_tar(file: BinaryIO, allowed: ArchiveLimits) -> bytes | None:
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    unpacked, at_most = 0, max(allowed.floor_bytes, allowed.ratio * size)
     with tarfile.open(fileobj=file, mode="r:*") as archive:
         for number, entry in enumerate(archive):
-            if number > allowed.entries:
+            unpacked += entry.size
+            if number > allowed.entries or unpacked > at_most:
                 return None
             if entry.isfile() and _is_pkg_info(entry.name):
                 member = archive.extractfile(entry)

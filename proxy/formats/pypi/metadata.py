@@ -23,6 +23,8 @@ class ArchiveLimits:
 
     entries: int = 50_000
     metadata_bytes: int = 8 << 20
+    ratio: int = 100  # unpacked bytes for each packed one, of what lies before the metadata …
+    floor_bytes: int = 256 << 20  # … beyond this many
 
 
 def core_metadata(
