@@ -11,7 +11,7 @@ from proxy.flows import indexes
 from proxy.flows.depot import Depot
 from proxy.flows.indexes import Consulted
 from proxy.flows.places import Place
-from proxy.rules.resolution import Barriers, Walk, plan_walk, search_order
+from proxy.rules.resolution import OPEN, Barriers, Walk, plan_walk, search_order
 from storage.catalogue import packages
 from storage.catalogue.packages import Generation
 from storage.errors import StorageError
@@ -55,6 +55,8 @@ def plan(
 def barriers_of(place: Place, ref: PackageRef) -> Barriers:
     """What the package's group forbids on the way."""
     groups = place.surroundings.groups
+    if groups.is_open:
+        return OPEN
     external = {}
     for repository in search_order(place.repository.id, place.surroundings.graph):
         if repository.connection is not None:

@@ -165,8 +165,8 @@ class GroupTree:
 
     def __init__(self, groups: Iterable[PackageGroup]) -> None:
         self.groups: Mapping[str, PackageGroup] = {group.pattern: group for group in groups}
-        # Most domains have the root group alone, and it restricts nothing.
-        self._open = self.groups.keys() == {ROOT} and not (
+        # Most domains have the root group alone, and it restricts nothing: no name needs to be looked at.
+        self.is_open = self.groups.keys() == {ROOT} and not (
             set(self.groups[ROOT].modes.values()) - {GroupMode.ALLOW, GroupMode.INHERIT}
         )
         patterns = {parse(text): group for text, group in self.groups.items()}
@@ -224,7 +224,7 @@ class GroupTree:
 
     def allows_everything(self, ref: PackageRef) -> bool:
         """Whether the package's group restricts nothing: then packages get the default origin controls."""
-        if self._open:
+        if self.is_open:
             return True
         group = self.associated(ref).group
         return all(
@@ -236,7 +236,7 @@ class GroupTree:
         self, ref: PackageRef, restriction: GroupRestriction, repository: str
     ) -> str | None:
         """Why the package may not enter the repository this way, as a sentence; None if it may."""
-        if self._open:
+        if self.is_open:
             return None
         association = self.associated(ref)
         if association.strength is Strength.WEAK:

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
+
+from storage.decoding import NOT_JSON
+
+T = TypeVar("T")
 
 PIECE: Final = 1 << 20  # bytes looked at in one call: other threads have their turn in between
 REPLACEMENT: Final = b"\\ufffd"
@@ -32,6 +36,21 @@ def check_utf8(document: bytes) -> None:
             decoder.decode(piece)
             within = bool(decoder.getstate()[0])
     decoder.decode(b"", final=True)
+
+
+def read_whole(read: Callable[[bytes], T], document: bytes) -> T:
+    """What a reader makes of JSON, with whole characters if it stumbles over halves: so none is searched for nothing.
+
+    Raises:
+        NOT_JSON: what the reader raises, if there are none.
+    """
+    try:
+        return read(document)
+    except NOT_JSON:
+        whole = whole_characters(document)
+        if whole == document:
+            raise
+    return read(whole)
 
 
 def whole_characters(document: bytes) -> bytes:

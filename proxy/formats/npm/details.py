@@ -13,7 +13,7 @@ import msgspec
 from proxy.errors import Invalid
 from proxy.format import Dependency, Details, License
 from proxy.formats.npm.names import full_name, reference
-from proxy.rules.unicode import whole_characters
+from proxy.rules.unicode import read_whole
 from storage.records import PackageRef
 
 KINDS: Final = {
@@ -31,7 +31,7 @@ READMES: Final = ("readme.md", "readme", "readme.markdown", "readme.txt")
 
 def details(package: PackageRef, manifest: bytes) -> Details:
     """What the manifest says, whatever shape its members have: old ones have many."""
-    raw = msgspec.json.decode(whole_characters(manifest))
+    raw = read_whole(msgspec.json.decode, manifest)
     found: Mapping[str, Any] = raw if isinstance(raw, dict) else {}
     readme = found.get("readme")
     return Details(
@@ -47,7 +47,7 @@ def details(package: PackageRef, manifest: bytes) -> Details:
 
 def needs(manifest: bytes) -> list[PackageRef]:
     """The packages that npm installs with a version, but for those that come from elsewhere than a registry."""
-    raw = msgspec.json.decode(whole_characters(manifest))
+    raw = read_whole(msgspec.json.decode, manifest)
     found = []
     for one in _dependencies(raw) if isinstance(raw, dict) else ():
         if one.kind not in INSTALLED or not ELSEWHERE.isdisjoint(one.requirement):

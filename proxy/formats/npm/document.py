@@ -20,7 +20,7 @@ import msgspec
 
 from proxy.errors import Invalid, TooLarge
 from proxy.formats.npm.facts import TEXT
-from proxy.rules.unicode import whole_characters
+from proxy.rules.unicode import read_whole
 from storage.decoding import NOT_JSON
 from storage.records import Record
 
@@ -65,13 +65,11 @@ def read_document(body: Path | bytes) -> Document:
         raise Invalid("the body is empty: expected a JSON document")
     with _mapped(body) as whole:
         spans = _data_spans(whole)
-        plain, position = bytearray(), 0
-        for start, end in spans:
-            plain += whole[position:start]
-            position = end
-        plain += whole[position:]
+        ends = [0, *(end for _, end in spans)]
+        starts = [*(start for start, _ in spans), len(whole)]
+        plain = b"".join(whole[one:other] for one, other in zip(ends, starts, strict=True))
     try:
-        members = msgspec.json.decode(whole_characters(bytes(plain)))
+        members = read_whole(msgspec.json.decode, plain)
     except NOT_JSON as problem:
         raise Invalid(f"the body is not JSON: {problem}") from problem
     if not isinstance(members, dict):

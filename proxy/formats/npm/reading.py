@@ -7,8 +7,6 @@ versions: publishers send them, and nobody reads them there.
 
 from __future__ import annotations
 
-import base64
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -19,9 +17,9 @@ from proxy.formats.npm import cutting
 from proxy.formats.npm.facts import DistFacts, PackageFacts
 from proxy.formats.npm.names import TARBALL, full_name
 from proxy.rules.addresses import absolute
-from proxy.rules.digests import is_hex
+from proxy.rules.digests import hex_of_base64, is_hex
 from proxy.rules.instants import parse_instant
-from proxy.rules.unicode import check_utf8, whole_characters
+from proxy.rules.unicode import check_utf8, read_whole
 from storage.decoding import MEMBERS, NOT_JSON, json_decoder
 from storage.records import Asset, Content, PackageRef
 
@@ -68,24 +66,20 @@ def read_index(ref: PackageRef, answer: UpstreamAnswer) -> UpstreamIndex:
         raise Invalid(f"the registry answered with the type {answer.media_type!r} (a login page?)")
     try:
         check_utf8(answer.body)  # manifests are passed on as they came
-        return _understood(ref, answer)
+        return read_whole(lambda body: _understood(ref, body, answer.url), answer.body)
     except NOT_JSON as problem:
-        whole = whole_characters(answer.body)  # few need it, so none is looked through before
-        if whole == answer.body:
-            why = f"the registry answered JSON that is no packument: {problem}"
-            raise Invalid(why) from problem
-    return read_index(ref, replace(answer, body=whole))
+        raise Invalid(f"the registry answered JSON that is no packument: {problem}") from problem
 
 
-def _understood(ref: PackageRef, answer: UpstreamAnswer) -> UpstreamIndex:
-    found = _read(answer.body, full_name(ref))
+def _understood(ref: PackageRef, body: bytes, base: str) -> UpstreamIndex:
+    found = _read(body, full_name(ref))
     if found.name != full_name(ref):
         raise Invalid(f"the registry answered with the packument of {found.name[:80]!r}")
     times = {version: at for version, at in (found.time or {}).items() if isinstance(at, str)}
     versions = {
         version: content
         for version, raw in (found.versions or {}).items()
-        if (content := _content(raw, answer.url, times.get(version))) is not None
+        if (content := _content(raw, base, times.get(version))) is not None
     }
     readme = found.readme if isinstance(found.readme, str) else ""
     facts = PackageFacts(
@@ -186,10 +180,7 @@ def _digests(dist: _Dist) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in (dist.integrity or "").split():
         algorithm, _, encoded = part.partition("?")[0].partition("-")
-        try:
-            digest = base64.b64decode(encoded, validate=True).hex()
-        except ValueError:  # no base64, or not even ASCII
-            continue
+        digest = hex_of_base64(encoded)
         if HEX_DIGITS.get(algorithm) == len(digest):
             found.setdefault(algorithm, digest)
     shasum = (dist.shasum or "").lower()

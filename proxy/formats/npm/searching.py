@@ -12,7 +12,7 @@ from proxy.errors import Invalid
 from proxy.flows.depot import Depot
 from proxy.formats.npm.names import full_name
 from proxy.rules.instants import milliseconds_utc
-from proxy.rules.unicode import whole_characters
+from proxy.rules.unicode import read_whole
 from proxy.web.edge import Call
 from storage.catalogue import Transaction, listings, packages, revisions, versions
 from storage.records import DomainId, Package, PackageFormat, VersionStatus
@@ -90,7 +90,7 @@ async def _described(tx: Transaction, domain: DomainId, package: Package) -> dic
     content = await revisions.load(tx, domain, row.revision_id)
     if content is None:
         return None
-    manifest = msgspec.json.decode(whole_characters(content.metadata))
+    manifest = read_whole(msgspec.json.decode, content.metadata)
     shown = {name: manifest[name] for name in SHOWN if name in manifest}
     user = manifest.get("_npmUser")
     publisher = user if isinstance(user, dict) else {}

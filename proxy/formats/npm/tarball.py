@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final, Literal
 import msgspec
 
 from proxy.errors import Invalid
-from proxy.rules.unicode import whole_characters
+from proxy.rules.unicode import read_whole
 from storage.decoding import NOT_JSON
 from storage.records import Record
 
@@ -116,7 +116,7 @@ def _manifest(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> dict[str, Any
         raise Invalid("package.json in the tarball is no file, or too large")
     try:
         text = member.read().removeprefix(b"\xef\xbb\xbf")
-        found = msgspec.json.decode(whole_characters(text))
+        found = read_whole(msgspec.json.decode, text)
     except NOT_JSON as problem:
         raise Invalid(f"package.json in the tarball is not JSON: {problem}") from problem
     if not isinstance(found, dict):

@@ -13,11 +13,10 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from proxy.errors import Invalid
-from proxy.formats.pypi import metadata
+from proxy.formats.pypi.metadata import LIMITS, UNREADABLE, ArchiveLimits, read_core_metadata
 
 LOCAL_HEADER: Final = struct.Struct(
     "<4s2xHH16xHH"
@@ -31,17 +30,6 @@ PKG_INFO: Final = "PKG-INFO"
 SIGNATURES: Final = ("RECORD", "RECORD.jws", "RECORD.p7s")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveLimits:
-    """What an archive may unpack to."""
-
-    entries: int = 100_000
-    ratio: int = 100  # unpacked bytes for each packed one …
-    floor_bytes: int = 256 << 20  # … beyond this many
-    document_bytes: int = 8 << 20
-
-
-LIMITS: Final = ArchiveLimits()
 QUICK: Final = ArchiveLimits(document_bytes=QUICK_BYTES)
 
 
@@ -60,9 +48,8 @@ def check_wheel(name: str, file: BinaryIO, limits: ArchiveLimits = LIMITS) -> by
                 if f"{folder}/{wanted}" not in archive.NameToInfo:
                     raise Invalid(f"content: the wheel has no {folder}/{wanted}")
             _check_record(archive, folder, limits)
-            at_most = metadata.ArchiveLimits(metadata_bytes=limits.document_bytes)
-            found = metadata.read_core_metadata(name, archive, limits=at_most)
-    except (*metadata.UNREADABLE, csv.Error) as problem:
+            found = read_core_metadata(name, archive, limits=limits)
+    except (*UNREADABLE, csv.Error) as problem:
         raise Invalid(f"content: the wheel cannot be read: {problem}") from problem
     if found is None:
         raise Invalid("content: the wheel has no METADATA that can be read")
@@ -134,7 +121,7 @@ def _check_end(file: BinaryIO, size: int) -> None:
 
 
 def _check_ratio(unpacked: int, packed: int, limits: ArchiveLimits) -> None:
-    if unpacked > max(limits.floor_bytes, packed * limits.ratio):
+    if limits.is_bomb(unpacked, packed):
         raise Invalid(f"content: {packed} bytes unpack to {unpacked}: that is taken for a bomb")
 
 

@@ -13,7 +13,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from proxy.errors import Invalid
 from proxy.format import Dependency, Details, License
-from proxy.formats.pypi.metadata import UNREADABLE, ArchiveLimits, core_metadata
+from proxy.formats.pypi.metadata import LIMITS, UNREADABLE, ArchiveLimits, core_metadata
 from proxy.formats.pypi.names import normalise
 from storage.records import PackageRef
 
@@ -23,15 +23,14 @@ HOME_LABELS: Final = ("homepage", "home page", "home")
 PKG_INFO: Final = "PKG-INFO"
 
 
-def read_document(asset: str, file: BinaryIO, limits: ArchiveLimits | None = None) -> bytes | None:
+def read_document(asset: str, file: BinaryIO, limits: ArchiveLimits = LIMITS) -> bytes | None:
     """The core metadata in a wheel or an sdist; None if it cannot be read soundly."""
-    allowed = limits or ArchiveLimits()
     try:
         if asset.endswith(".whl"):
-            return core_metadata(asset, file, limits=allowed)
+            return core_metadata(asset, file, limits=limits)
         if asset.endswith(".zip"):
-            return _from_zip(file, allowed)
-        return _from_tar(file, allowed)
+            return _from_zip(file, limits)
+        return _from_tar(file, limits)
     except (tarfile.TarError, *UNREADABLE):
         return None
 
@@ -45,17 +44,17 @@ def _is_pkg_info(name: str) -> bool:
 def _from_tar(file: BinaryIO, allowed: ArchiveLimits) -> bytes | None:
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
-    unpacked, at_most = 0, max(allowed.floor_bytes, allowed.ratio * size)
+    unpacked = 0
     with tarfile.open(fileobj=file, mode="r:*") as archive:
         for number, entry in enumerate(archive):
             unpacked += entry.size
-            if number > allowed.entries or unpacked > at_most:
+            if number > allowed.entries or allowed.is_bomb(unpacked, size):
                 return None
             if entry.isfile() and _is_pkg_info(entry.name):
                 member = archive.extractfile(entry)
-                if member is None or entry.size > allowed.metadata_bytes:
+                if member is None or entry.size > allowed.document_bytes:
                     return None
-                return member.read(allowed.metadata_bytes)
+                return member.read(allowed.document_bytes)
     return None
 
 
@@ -65,10 +64,10 @@ def _from_zip(file: BinaryIO, allowed: ArchiveLimits) -> bytes | None:
         found = next((entry for entry in entries if _is_pkg_info(entry.filename)), None)
         if found is None or len(entries) > allowed.entries:
             return None
-        if found.file_size > allowed.metadata_bytes:
+        if found.file_size > allowed.document_bytes:
             return None
         with archive.open(found) as member:
-            return member.read(allowed.metadata_bytes)
+            return member.read(allowed.document_bytes)
 
 
 def details(package: PackageRef, document: bytes | None) -> Details:

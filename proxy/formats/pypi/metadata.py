@@ -19,16 +19,23 @@ UNREADABLE: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveLimits:
-    """What an archive may make us read."""
+    """What an archive may unpack to, and make us read."""
 
-    entries: int = 50_000
-    metadata_bytes: int = 8 << 20
-    ratio: int = 100  # unpacked bytes for each packed one, of what lies before the metadata …
+    entries: int = 100_000
+    ratio: int = 100  # unpacked bytes for each packed one …
     floor_bytes: int = 256 << 20  # … beyond this many
+    document_bytes: int = 8 << 20
+
+    def is_bomb(self, unpacked: int, packed: int) -> bool:
+        """Whether so many bytes are more than so many packed ones may unpack to."""
+        return unpacked > max(self.floor_bytes, packed * self.ratio)
+
+
+LIMITS: Final = ArchiveLimits()
 
 
 def core_metadata(
-    file_name: str, file: BinaryIO, *, limits: ArchiveLimits | None = None
+    file_name: str, file: BinaryIO, *, limits: ArchiveLimits = LIMITS
 ) -> bytes | None:
     """METADATA of the wheel's own dist-info, bytes unchanged; None if it cannot be read soundly."""
     try:
@@ -39,25 +46,24 @@ def core_metadata(
 
 
 def read_core_metadata(
-    file_name: str, archive: zipfile.ZipFile, *, limits: ArchiveLimits | None = None
+    file_name: str, archive: zipfile.ZipFile, *, limits: ArchiveLimits = LIMITS
 ) -> bytes | None:
     """As `core_metadata`, of a wheel that is open already."""
-    allowed = limits or ArchiveLimits()
     parts = file_name.removesuffix(".whl").split("-")
     if len(parts) < 2:
         return None
     entries = archive.infolist()
     wanted = [entry for entry in entries if _is_metadata(entry.filename, parts[0])]
-    if len(entries) > allowed.entries or len(wanted) != 1:
+    if len(entries) > limits.entries or len(wanted) != 1:
         return None
-    if wanted[0].file_size > allowed.metadata_bytes:
+    if wanted[0].file_size > limits.document_bytes:
         return None
     try:
         with archive.open(wanted[0]) as member:
-            content = member.read(allowed.metadata_bytes + 1)
+            content = member.read(limits.document_bytes + 1)
     except UNREADABLE:
         return None
-    return content if len(content) <= allowed.metadata_bytes else None
+    return content if len(content) <= limits.document_bytes else None
 
 
 def _is_metadata(entry: str, distribution: str) -> bool:

@@ -16,7 +16,7 @@ from proxy.formats.pypi.names import PypiName, version_key, version_of
 from proxy.rules.addresses import absolute
 from proxy.rules.digests import is_hex
 from proxy.rules.instants import parse_instant
-from proxy.rules.unicode import whole_characters
+from proxy.rules.unicode import read_whole
 from storage.decoding import NOT_JSON, json_decoder
 from storage.records import Asset, Content
 
@@ -67,7 +67,7 @@ def read_index(project: PypiName, answer: UpstreamAnswer) -> UpstreamIndex:
         Invalid: it is no page of this project; the sentence says what it is.
     """
     if answer.media_type in JSON_TYPES:
-        page = _read_json(answer.body)
+        page = _read_json(answer)
     elif answer.media_type in HTML_TYPES:
         page = _read_html(project, answer)
     else:
@@ -80,15 +80,11 @@ def read_index(project: PypiName, answer: UpstreamAnswer) -> UpstreamIndex:
     return UpstreamIndex(versions=_by_version(project, page, answer.url), facts=facts)
 
 
-def _read_json(body: bytes) -> _Page:
+def _read_json(answer: UpstreamAnswer) -> _Page:
     try:
-        return _PAGE.decode(body)
+        return read_whole(_PAGE.decode, answer.body)
     except NOT_JSON as problem:
-        whole = whole_characters(body)  # few need it, so none is looked through before
-        if whole == body:
-            why = f"the index answered JSON that is no project page: {problem}"
-            raise Invalid(why) from problem
-    return _read_json(whole)
+        raise Invalid(f"the index answered JSON that is no project page: {problem}") from problem
 
 
 def _by_version(project: PypiName, page: _Page, base: str) -> dict[str, Content]:
