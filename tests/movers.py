@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import subprocess
 import sys
@@ -18,6 +16,7 @@ import forked
 from archives import wheel
 from fleets import configure
 from keep import ROOT, Done, Publisher
+from publications import publication
 from s3 import SeaweedFS
 from servers import Entrepot
 from standins import Registry, tarball
@@ -140,19 +139,4 @@ def document(name: str, version: str) -> bytes:
     """What npm publish sends."""
     manifest = {"name": name, "version": version, "main": "index.js"}
     content = tarball(name, version, manifest)
-    file, dist = f"{name}-{version}.tgz", {"shasum": hashlib.sha1(content).hexdigest()}
-    return json.dumps(
-        {
-            "_id": name,
-            "name": name,
-            "dist-tags": {"latest": version},
-            "versions": {version: manifest | {"_id": f"{name}@{version}", "dist": dist}},
-            "_attachments": {
-                file: {
-                    "content_type": "application/octet-stream",
-                    "data": base64.b64encode(content).decode(),
-                    "length": len(content),
-                }
-            },
-        }
-    ).encode()
+    return json.dumps(publication(manifest, content)).encode()

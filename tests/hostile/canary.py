@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import zlib
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 
 from archives import form, wheel
 from aws import ACCOUNT, client, new_key
+from publications import publication
 from servers import Entrepot
 from standins import tarball
 
@@ -105,25 +105,7 @@ def hide(server: Entrepot) -> Canary:
 def _put(server: Entrepot, token: str, full: str, version: str) -> bytes:
     manifest = {"name": full, "version": version, "description": MARK}
     content = tarball(full, version, manifest)
-    integrity = "sha512-" + base64.b64encode(hashlib.sha512(content).digest()).decode()
-    dist = {
-        "integrity": integrity,
-        "shasum": hashlib.sha1(content).hexdigest(),
-        "tarball": "http://x/y",
-    }
-    document = {
-        "_id": full,
-        "name": full,
-        "dist-tags": {"latest": version},
-        "versions": {version: {**manifest, "_id": f"{full}@{version}", "dist": dist}},
-        "_attachments": {
-            f"{full}-{version}.tgz": {
-                "content_type": "application/octet-stream",
-                "data": base64.b64encode(content).decode(),
-                "length": len(content),
-            }
-        },
-    }  # fmt: skip
+    document = publication(manifest, content)
     reply = server.post(
         f"/d/acme/npm/vault/{full.replace('/', '%2f')}", json.dumps(document).encode(),
         method="PUT", Content_Type="application/json", Authorization=f"Bearer {token}",

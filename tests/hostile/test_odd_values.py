@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pytest
 from archives import form, wheel
 from aws import ACCOUNT, send
 from oddities import ODD, changed, places
+from publications import publication
 from servers import Entrepot, Reply
 from standins import tarball
 
@@ -29,29 +29,10 @@ QUERY = {
 }
 
 
-def publication(name: str) -> dict[str, Any]:
+def document_of(name: str) -> dict[str, Any]:
     """What npm sends to publish a package."""
     manifest = {"name": name, "version": "1.0.0", "dependencies": {"a": "^1"}, "bin": {"x": "x.js"}}
-    content = tarball(name, "1.0.0", manifest)
-    dist = {
-        "integrity": "sha512-" + base64.b64encode(hashlib.sha512(content).digest()).decode(),
-        "shasum": hashlib.sha1(content).hexdigest(),
-        "tarball": f"http://elsewhere.test/{name}.tgz",
-    }
-    return {
-        "_id": name,
-        "name": name,
-        "dist-tags": {"latest": "1.0.0"},
-        "versions": {"1.0.0": {**manifest, "_id": f"{name}@1.0.0", "dist": dist}},
-        "access": None,
-        "_attachments": {
-            f"{name}-1.0.0.tgz": {
-                "content_type": "application/octet-stream",
-                "data": base64.b64encode(content).decode(),
-                "length": len(content),
-            }
-        },
-    }
+    return publication(manifest, tarball(name, "1.0.0", manifest), access=None)
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +57,10 @@ def test_documents_of_publishes(
     server: Entrepot, token: str, full: bool, tried: Counter[str]
 ) -> None:
     outcomes = []
-    cases = [(at, odd) for at in range(len(list(places(publication("kit"))))) for odd in ODD]
+    cases = [(at, odd) for at in range(len(list(places(document_of("kit"))))) for odd in ODD]
     for number, (at, odd) in enumerate(cases[:: 1 if full else 5]):
         name = f"kit-{number}"
-        document = publication(name)
+        document = document_of(name)
         body = changed(document, list(places(document))[at], odd, escaped=number % 2 == 1)
         headers = {"Authorization": token, "Content_Type": "application/json"}
         reply = server.post(f"/d/acme/npm/team/{name}", body, method="PUT", **headers)
@@ -189,3 +170,5 @@ def test_members_of_operations(server: Entrepot, full: bool, tried: Counter[str]
         outcomes.append(refused(reply))
         tried["odd values"] += 1
     assert True in outcomes
+    # They had something to be odd about.
+    assert server.get("/d/acme/pypi/team/simple/").status == 200

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
-import hashlib
 import http.client
 import io
 import itertools
@@ -19,6 +17,7 @@ from archives import form, wheel
 from aws import client
 from callers import EVERYTHING, OTHER_ACCOUNT, Made, Wanted, allow, make
 from expectations import ACTIONS, OPEN, ROWS, Row, cells
+from publications import publication
 from routing import branches
 from servers import Entrepot
 from shelves import Shelves
@@ -150,24 +149,7 @@ def tarball(name: str, version: str) -> bytes:
 
 
 def document(name: str, version: str) -> dict[str, Any]:
-    packed = tarball(name, version)
-    dist = {
-        "integrity": "sha512-" + base64.b64encode(hashlib.sha512(packed).digest()).decode(),
-        "shasum": hashlib.sha1(packed).hexdigest(),
-    }
-    return {
-        "_id": name,
-        "name": name,
-        "dist-tags": {"latest": version},
-        "versions": {version: {"name": name, "version": version, "dist": dist}},
-        "_attachments": {
-            f"{name}-{version}.tgz": {
-                "content_type": "application/octet-stream",
-                "data": base64.b64encode(packed).decode(),
-                "length": len(packed),
-            }
-        },
-    }
+    return publication({"name": name, "version": version}, tarball(name, version))
 
 
 @pytest.fixture(scope="module")

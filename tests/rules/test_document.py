@@ -87,6 +87,6 @@ def test_what_is_no_document_is_refused(body: bytes) -> None:
 
 
 def test_texts_without_an_end_take_no_longer_than_their_length() -> None:
-    """Were each of these quotes looked at to the end of the document, that would take an hour."""
+    """Were each of these quotes looked at to the end of the document, that would take their square."""
     with pytest.raises(Invalid):
         read_document(b'"' + b'\\"' * 1_000_000)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from publications import publication
 from servers import Entrepot, Reply
 from standins import Registry
 
@@ -33,26 +34,8 @@ def tarball(manifest: dict | bytes, *, members: list[tarfile.TarInfo] | None = N
 
 
 def document(manifest: dict, content: bytes | None = None, **changes: Any) -> dict:
-    name, version = manifest["name"], manifest["version"]
     packed = tarball(manifest) if content is None else content
-    dist = {
-        "integrity": "sha512-" + base64.b64encode(hashlib.sha512(packed).digest()).decode(),
-        "shasum": hashlib.sha1(packed).hexdigest(),
-        "tarball": f"http://elsewhere.example.com/{name}.tgz",
-    }
-    return {
-        "_id": name,
-        "name": name,
-        "dist-tags": {"latest": version},
-        "versions": {version: {**manifest, "_id": f"{name}@{version}", "dist": dist}},
-        "_attachments": {
-            f"{name}-{version}.tgz": {
-                "content_type": "application/octet-stream",
-                "data": base64.b64encode(packed).decode(),
-                "length": len(packed),
-            }
-        },
-    } | changes
+    return publication(manifest, packed, **changes)
 
 
 Put = Callable[..., Reply]

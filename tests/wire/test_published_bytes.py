@@ -14,6 +14,7 @@ import pytest
 from archives import form, wheel
 from aws import client
 from botocore.exceptions import ClientError
+from publications import publication
 from servers import Entrepot
 from standins import Registry, tarball
 
@@ -62,19 +63,7 @@ class World:
         name, version = self.pick("kit", "tool"), self.pick("1.0.0", "2.0.0")
         manifest = {"name": name, "version": version}
         content = tarball(name, version, manifest, padding=self.random.randrange(3))
-        dist = {"integrity": integrity(content), "shasum": hashlib.sha1(content).hexdigest()}
-        document = {
-            "_id": name,
-            "name": name,
-            "dist-tags": {"latest": version},
-            "versions": {version: manifest | {"dist": dist}},
-            "_attachments": {
-                f"{name}-{version}.tgz": {
-                    "data": base64.b64encode(content).decode(),
-                    "length": len(content),
-                }
-            },
-        }
+        document = publication(manifest, content)
         self.put(f"/d/acme/npm/{self.pick(*REPOSITORIES)}/{name}", document, {201, 409})
 
     def put(self, path: str, document: object, allowed: set[int]) -> None:
