@@ -1,32 +1,18 @@
 """Storage: the catalogue and the blobs. It knows nothing of HTTP and of package formats.
 
-`open_storage` is the one place that chooses an engine.
+To import what is in it costs no more than that: whoever needs records, and no store, gets no engines with them.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
-from urllib.parse import unquote, urlsplit
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from storage.blobs import BlobStore
-from storage.blobs.files import FileBlobStore
-from storage.blobs.sealed import SealedBlobStore
-from storage.catalogue import Catalogue, marks
-from storage.catalogue.engines.sqlite import SqliteCatalogue
-from storage.errors import StorageUnavailable, StoreUnfinished
-from storage.keys import DomainKeys
-from storage.keys.environment import Environment
-from storage.keys.keyring import Keyring
-from storage.keys.providers import Provider
-from storage.settings import KeySettings, StorageSettings
-
-POSTGRESQL: Final = ("postgresql", "postgres")  # schemes of a catalogue's URL
-S3: Final = "s3"  # schemes of a blob store's URL
-FILE: Final = "file"
+if TYPE_CHECKING:
+    from storage.blobs import BlobStore
+    from storage.catalogue import Catalogue
+    from storage.keys import DomainKeys
+    from storage.settings import StorageSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +21,13 @@ class Storage:
 
     catalogue: Catalogue
     blobs: BlobStore
-    keys: DomainKeys = field(default_factory=DomainKeys)
+    keys: DomainKeys
 
     async def close(self) -> None:
         """Finishes what was accepted and lets go of everything."""
         await self.catalogue.close()
         await self.blobs.close()
-        if self.keys.provider is not None:
-            await asyncio.to_thread(self.keys.provider.close)
+        await self.keys.close()
 
 
 async def open_storage(settings: StorageSettings, *, unfinished: bool = False) -> Storage:
@@ -52,82 +37,6 @@ async def open_storage(settings: StorageSettings, *, unfinished: bool = False) -
         StorageUnavailable: one of them cannot be opened.
         StoreUnfinished: a move has not completed it, and `unfinished` does not say that this is known.
     """
-    try:
-        settings.path.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise StorageUnavailable(f"{settings.path}: {problem.strerror}") from problem
-    blobs = _open_blobs(settings)
-    try:
-        catalogue = await _open_catalogue(settings)
-    except BaseException:
-        await blobs.close()
-        raise
-    try:
-        if not unfinished:
-            await _refuse_unfinished(catalogue)
-        keys = DomainKeys(catalogue, await asyncio.to_thread(_open_keys, settings.keys))
-        catalogue.documents = keys.documents
-        if await keys.preload() or keys.provider is not None:
-            blobs = SealedBlobStore(blobs, keys)
-    except BaseException:
-        await Storage(catalogue=catalogue, blobs=blobs).close()
-        raise
-    return Storage(catalogue=catalogue, blobs=blobs, keys=keys)
+    from storage.opening import opened  # noqa: PLC0415 - all engines
 
-
-async def _refuse_unfinished(catalogue: Catalogue) -> None:
-    mark = await catalogue.read(marks.find)
-    if mark is not None and mark.state in marks.UNUSABLE:
-        raise StoreUnfinished(mark.state, mark.place)
-
-
-def _open_keys(settings: KeySettings) -> Provider | None:
-    if settings.provider == Keyring.kind:
-        return Keyring(settings.keyring)
-    if settings.provider == Environment.kind:
-        return Environment(os.environ)
-    if settings.provider == "aws-kms":
-        from storage.keys.kms import Kms  # noqa: PLC0415 - botocore takes a while
-
-        return Kms(endpoint=settings.kms_endpoint, region=settings.kms_region)
-    return None
-
-
-def _open_blobs(settings: StorageSettings) -> BlobStore:
-    if settings.blobs is None:
-        return FileBlobStore(settings.path / "blobs", durable=settings.durable)
-    parts = urlsplit(settings.blobs)
-    if parts.scheme == FILE:
-        return FileBlobStore(Path(unquote(parts.path)), durable=settings.durable, shared=True)
-    if parts.scheme != S3:
-        raise StorageUnavailable(
-            f"no blob store has the scheme {parts.scheme!r}; there is {S3}, {FILE}"
-        )
-    try:
-        from storage.blobs.s3 import S3BlobStore  # noqa: PLC0415 - an extra
-    except ImportError as problem:
-        raise StorageUnavailable(
-            "blobs in an object store need the extra: pip install 'entrepot[s3]'"
-        ) from problem
-    return S3BlobStore(settings.blobs, settings.path / "cache", settings.s3)
-
-
-async def _open_catalogue(settings: StorageSettings) -> Catalogue:
-    if settings.catalogue is None:
-        return await asyncio.to_thread(
-            SqliteCatalogue, settings.path / "catalogue.sqlite3", durable=settings.durable
-        )
-    scheme = settings.catalogue.partition("://")[0]
-    if scheme not in POSTGRESQL:
-        raise StorageUnavailable(
-            f"no catalogue has the scheme {scheme!r}; there is {', '.join(POSTGRESQL)}"
-        )
-    try:
-        from storage.catalogue.engines.postgresql import PostgresCatalogue  # noqa: PLC0415 - an extra
-    except ImportError as problem:
-        raise StorageUnavailable(
-            "a catalogue in PostgreSQL needs the extra: pip install 'entrepot[postgres]'"
-        ) from problem
-    return await PostgresCatalogue.open(
-        settings.catalogue, settings.postgresql, durable=settings.durable
-    )
+    return await opened(settings, unfinished=unfinished)

@@ -11,7 +11,6 @@ mount that machines share.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -36,13 +35,8 @@ from storage.blobs.spool import (
 )
 from storage.records import Blob, DomainId, Instant, Sha256
 
-log = logging.getLogger("entrepot.blobs")
-
 THREADS: Final = 8  # hashing and writing release the interpreter's lock
 SYNCERS: Final = 2
-BUSY: Final = (
-    128  # small blobs: by then threads have cost more than the start of a process for them
-)
 SYNC_FROM: Final = (
     16 << 20
 )  # bytes of a large file that are handed to the disk while the rest arrives
@@ -133,9 +127,7 @@ class FileBlobStore:
         self.spools = SpoolFolder(root / "incoming", self.threads, shared=shared)
         self.places = Places(str(self.spools.folder), durable=durable, shared=shared)
         self.syncing = ThreadPoolExecutor(SYNCERS, thread_name_prefix="blobs-sync")
-        self._placer: Placer | None = None
-        self._starting: asyncio.Task[None] | None = None
-        self._puts = 0  # without it
+        self.placer = Placer(self.spools.folder, durable=durable)
 
     @asynccontextmanager
     async def create(
@@ -152,11 +144,8 @@ class FileBlobStore:
         """Small bytes, which have this digest: durable, then visible, in one step elsewhere."""
         target = self._name_of(domain, blob.sha256)
         try:
-            if self._placer is not None and self._placer.usable:
-                if await self._placer.place(target, content):
-                    return
-            else:
-                self._count_put()
+            if self.places.nameless and await self.placer.place(target, content):
+                return
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self.threads, self._put, domain, target, content)
         except OSError as problem:
@@ -171,24 +160,6 @@ class FileBlobStore:
             incoming.put(Path(target), content)
         finally:
             incoming.discard()
-
-    def _count_put(self) -> None:
-        """A process that has much to place gets another one for that."""
-        self._puts += 1
-        if self._puts >= BUSY and self._starting is None and self.places.nameless:
-            self._puts = 0
-            self._starting = asyncio.create_task(self._start_placer(), name="start a placer")
-
-    async def _start_placer(self) -> None:
-        spool = self.spools.folder
-        if self._placer is not None:  # it was lost
-            await self._placer.close()
-        try:
-            self._placer = await Placer.start(self.threads, spool, durable=self.durable)
-        except OSError as problem:
-            log.warning("placer.not_started", extra={"reason": str(problem)})
-        finally:
-            self._starting = None
 
     async def open(self, domain: DomainId, sha256: Sha256, *, original: bool = False) -> OpenFile:
         """The blob, for reading; a file is always the original."""
@@ -286,11 +257,7 @@ class FileBlobStore:
 
     async def close(self) -> None:
         """Lets go of the threads, and of the process that helps."""
-        if self._starting is not None:
-            await self._starting
-        if self._placer is not None:
-            await self._placer.close()
-            self._placer = None
+        await self.placer.close()
         self.threads.shutdown()
         self.syncing.shutdown()
 

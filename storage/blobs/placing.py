@@ -1,7 +1,7 @@
 """Small files in their places: durable first, then visible. Run as a program, it does so for another process.
 
 This module imports nothing but the standard library, and little of that: the program has to start quickly
-and to be small (`python -I -S placing.py DESCRIPTOR …`; what it is told and answers, `storage.blobs.placer`).
+and to be small (`python -I -S placing.py SPOOL durable|not DESCRIPTOR`; `storage.blobs.placer` asks it).
 """
 
 # Paths as objects are dear, and so is their module at a start.
@@ -23,10 +23,12 @@ NAMELESS = getattr(os, "O_TMPFILE", 0)
 NO_NAMELESS = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}  # of file systems without them
 DEPTH = 3  # folders above a file: the topmost one is in the root of the store
 
-ASKED = struct.Struct("<QHI")
-"""A number, the length of a path, the length of what goes there; the two follow."""
-ANSWERED = struct.Struct("<Qi")
-"""The number; what became of it: an `errno`, or one of these."""
+FRAME = struct.Struct("<QI")
+"""As `storage.frames` has it, which this program does not import."""
+PATH = struct.Struct("<H")
+"""A question is the length of a path, the path, and what goes there."""
+FOUND = struct.Struct("<i")
+"""An answer is an `errno`, or one of these."""
 PLACED = 0
 OTHERWISE = -1
 THREADS = 8
@@ -127,19 +129,23 @@ def serve(line: socket.socket, places: Places) -> None:
             except OSError as problem:
                 found = problem.errno or errno.EIO
             with answering, suppress(OSError):  # nobody listens any more
-                line.sendall(ANSWERED.pack(number, found))
+                line.sendall(FRAME.pack(number, FOUND.size) + FOUND.pack(found))
 
     for _ in range(THREADS):
         threading.Thread(target=work, daemon=True).start()
+    line.sendall(FRAME.pack(0, 0))
     with line.makefile("rb") as asked:
-        while len(head := asked.read(ASKED.size)) == ASKED.size:
-            number, path, length = ASKED.unpack(head)
-            target, content = asked.read(path), asked.read(length)
-            if len(content) == length:  # or the line has broken
-                waiting.put((number, os.fsdecode(target), content))
+        while len(head := asked.read(FRAME.size)) == FRAME.size:
+            number, length = FRAME.unpack(head)
+            question = asked.read(length)
+            if len(question) < length:  # the line has broken
+                return
+            (path,) = PATH.unpack_from(question)
+            target, content = question[PATH.size :][:path], question[PATH.size + path :]
+            waiting.put((number, os.fsdecode(target), content))
 
 
-def main(descriptor: str, spool: str, durable: str) -> None:
+def main(spool: str, durable: str, descriptor: str) -> None:
     """The program: it ends with the process that started it, and with no signal that both of them get."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -41,6 +41,11 @@ class DomainKeys:
         self._missing: dict[DomainId, tuple[float, KeyMissing]] = {}
         self._asking: dict[DomainId, asyncio.Lock] = {}
 
+    async def close(self) -> None:
+        """Lets go of whoever has the master keys."""
+        if self.provider is not None:
+            await asyncio.to_thread(self.provider.close)
+
     async def preload(self) -> int:
         """Reads the keys of all encrypted domains as far as they can be had; how many domains these are."""
         assert self._catalogue is not None, "given with a provider"

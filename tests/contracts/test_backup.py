@@ -123,7 +123,7 @@ async def test_a_condemned_blob_is_no_part_of_a_backup(sqlite: Storage, tmp_path
 async def test_blobs_that_are_no_files_are_copied(sqlite: Storage, tmp_path: Path) -> None:
     blob = await put(sqlite, b"x" * 3_000_000)
     elsewhere = Elsewhere(tmp_path / "data" / "blobs")
-    storage = Storage(catalogue=sqlite.catalogue, blobs=elsewhere)
+    storage = Storage(catalogue=sqlite.catalogue, blobs=elsewhere, keys=sqlite.keys)
     try:
         saved = await back_up(storage, Wish(folder=tmp_path / "b"), clock=clock)
     finally:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from storage.blobs import files
+from storage import companion
 from storage.blobs.files import FileBlobStore
 from storage.blobs.placing import Places
 from storage.blobs.spool import hashed
@@ -28,7 +28,7 @@ DOMAIN = DomainId("0190a0a0-0000-7000-8000-000000000001")
 @pytest_asyncio.fixture
 async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FileBlobStore]:
     """A store whose process for small files has been started."""
-    monkeypatch.setattr(files, "BUSY", 1)
+    monkeypatch.setattr(companion, "BUSY", 1)
     opened = FileBlobStore(tmp_path / "blobs")
     await put(opened, b"the first one")
     await started(opened)
@@ -44,11 +44,10 @@ async def put(store: FileBlobStore, content: bytes) -> Blob:
 
 async def started(store: FileBlobStore) -> int:
     """The number of the store's process."""
-    if store._starting is not None:
-        await store._starting
-    assert store._placer is not None
-    assert store._placer.usable
-    return store._placer._process.pid
+    await store.placer.standby.started()
+    placer = store.placer.standby.present
+    assert placer is not None
+    return placer.number
 
 
 async def read(store: FileBlobStore, blob: Blob) -> bytes:
@@ -133,7 +132,7 @@ async def test_it_ends_with_its_store_and_with_no_signal_that_a_terminal_sends(
     os.kill(number, signal.SIGTERM)
     blob = await put(store, b"after the signals")
     assert await read(store, blob) == b"after the signals"
-    placer = store._placer
+    placer = store.placer.standby.present
     assert placer is not None
     await store.close()
     assert placer._process.poll() == 0
@@ -141,37 +140,39 @@ async def test_it_ends_with_its_store_and_with_no_signal_that_a_terminal_sends(
 
 async def test_a_store_of_few_blobs_has_no_process(tmp_path: Path) -> None:
     few = FileBlobStore(tmp_path)
-    for number in range(files.BUSY - 1):
+    for number in range(companion.BUSY - 1):
         await put(few, str(number).encode())
-    assert (few._placer, few._starting) == (None, None)
+    await few.placer.standby.started()
+    assert few.placer.standby.present is None
     await few.close()
 
 
 async def test_where_files_cannot_be_without_a_name_there_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "BUSY", 1)
+    monkeypatch.setattr(companion, "BUSY", 1)
     shared = FileBlobStore(tmp_path, shared=True)
     blob = await put(shared, b"shared")
     assert await read(shared, blob) == b"shared"
-    assert (shared._placer, shared._starting) == (None, None)
+    await shared.placer.standby.started()
+    assert shared.placer.standby.present is None
     await shared.close()
 
 
 OWNER = """
 import asyncio, sys
 from pathlib import Path
-from storage.blobs import files
+from storage import companion
+from storage.blobs.files import FileBlobStore
 from storage.blobs.spool import hashed
 
-files.BUSY = 1
+companion.BUSY = 1
 
 async def main():
-    store = files.FileBlobStore(Path(sys.argv[1]))
+    store = FileBlobStore(Path(sys.argv[1]))
     await store.put("domain", hashed(b"x", frozenset()), b"x")
-    while store._placer is None:
-        await asyncio.sleep(0.01)
-    print(store._placer._process.pid, flush=True)
+    await store.placer.standby.started()
+    print(store.placer.standby.present.number, flush=True)
     await asyncio.sleep(60)
 
 asyncio.run(main())

@@ -7,7 +7,6 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,11 +15,12 @@ from pathlib import Path
 import pytest
 from archives import form, wheel
 from npm_documents import document
+from patience import comes_true
 from servers import CONFIG, Entrepot, free_port
 from standins import Server
 from traced import SYNCS, Made, Trace, command, read
 
-from storage.blobs.files import BUSY
+from storage.companion import BUSY
 
 ROOT = Path(__file__).parents[2]
 UPLOADER = "arn:aws:iam::111122223333:user/uploader"
@@ -46,13 +46,6 @@ class Traced(Entrepot):
             return self.get("/readyz").status == 200
         except OSError:
             return False
-
-
-def comes_true(condition, what: str, within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module", params=["in threads", "in a process beside it"])
@@ -85,7 +78,7 @@ def recorded(
 def begin_placer(server: Entrepot) -> None:
     """Publishes so much that small files are placed by another process from then on."""
     bearer = bearer_of(server)
-    for number in range(BUSY):
+    for number in range(BUSY + 1):
         kind, body = form(*wheel("filler", f"{number}.0"))
         assert server.post("/d/acme/pypi/team/", body, Content_Type=kind, **bearer).status == 200
     comes_true(lambda: has_placer(server), "no process for small files is started")

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from fronts import make_pair
+from patience import comes_true
 from raw import request
 from servers import CONFIG, free_port
 from standins import Server
@@ -112,13 +113,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, upstream: Server) -> Iterat
 @pytest.fixture(autouse=True)
 def counted(request: pytest.FixtureRequest, tried: Counter[str]) -> None:
     tried["slow, huge and many"] += 1
-
-
-def comes_true(condition: Callable[[], bool], within_s: float = SOON_S) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, condition
-        time.sleep(0.05)
 
 
 def is_over(line: socket.socket, within_s: float = SOON_S) -> float:

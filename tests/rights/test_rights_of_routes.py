@@ -23,10 +23,10 @@ from servers import Entrepot
 from shelves import Shelves
 from standins import Registry
 
-from proxy.formats import INSTALLED
 from proxy.formats.npm import routes as npm_routes
 from proxy.formats.pypi import documents
 from proxy.formats.pypi import routes as pypi_routes
+from proxy.installed import INSTALLED
 from proxy.web import probes
 
 TEAM = "arn:aws:codeartifact:us-east-1:111122223333:repository/acme/team"
