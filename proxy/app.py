@@ -29,6 +29,7 @@ from proxy.flows.declare import declare
 from proxy.flows.depot import Depot
 from proxy.flows.downloads import Downloads
 from proxy.flows.encryption import Account
+from proxy.flows.examiner import Examiner
 from proxy.flows.indexes import IndexCache
 from proxy.flows.pages import PageCache
 from proxy.flows.places import Places
@@ -36,7 +37,7 @@ from proxy.flows.stored import StoredAssets
 from proxy.flows.unaltered import Unaltered
 from proxy.flows.unstored import UnstoredDocuments
 from proxy.format import Connection
-from proxy.formats import FORMATS, INSTALLED
+from proxy.installed import FORMATS, INSTALLED
 from proxy.logs import configure
 from proxy.rules.freshness import Limits
 from proxy.rules.permissions import ADMINISTRATOR
@@ -202,11 +203,13 @@ async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator
                 ),
                 unaltered=unaltered,
                 unstored=UnstoredDocuments(),
+                examiner=Examiner(),
                 clock=adapters.clock,
                 process=str(uuid.uuid4()),
             )
             yield depot
             await depot.unstored.close(depot)
+            await depot.examiner.close()
     finally:
         await storage.close()
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import aws
 import pytest
+from archives import form
 from fleets import Balanced
+from patience import comes_true
 from postgres import Postgres
 from s3 import SeaweedFS
 from servers import CONFIG, Entrepot, free_port
@@ -155,3 +157,22 @@ def start(
 @pytest.fixture
 def server(start: Callable[..., Entrepot]) -> Entrepot:
     return start()
+
+
+@pytest.fixture(params=["looked through here", "looked through beside it"])
+def publishing_server(
+    request: pytest.FixtureRequest,
+    start: Callable[..., Entrepot],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Entrepot:
+    """A server that looks through what is published itself, and one that has a process for it."""
+    if request.param == "looked through here":
+        return start()
+    monkeypatch.setenv("ENTREPOT_BUSY", "1")
+    server = start()
+    kind, body = form("none-1.0-py3-none-any.whl", b"nothing")
+    token = server.token("arn:aws:iam::111122223333:user/uploader", scope="publish")
+    headers = {"Content_Type": kind, "Authorization": f"Bearer {token}"}
+    assert server.post("/d/acme/pypi/team/", body, **headers).status == 400
+    comes_true(lambda: '"companion":"examiner"' in server.log(), "no process is started for it")
+    return server

@@ -24,6 +24,7 @@ import uvloop  # noqa: F401 - imported before the fork
 
 from proxy import cli
 from proxy.api import model
+from storage import companion
 from storage.catalogue.engines import postgresql  # noqa: F401 - imported before the fork
 
 MAX_ORDER = 1 << 20  # bytes
@@ -40,6 +41,9 @@ def work(order: dict[str, Any], out: int, err: int) -> None:
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environment"])
+    busy = os.environ.pop("ENTREPOT_BUSY", None)
+    if busy is not None:  # how many questions start the processes beside a server
+        companion.BUSY = int(busy)  # type: ignore[misc]
     sys.argv = ["entrepot", *order["words"]]
     cli.main(order["words"], prog_name="entrepot")
 

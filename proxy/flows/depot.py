@@ -23,6 +23,7 @@ from storage.records import DomainId, PackageFormat, Sha256
 if TYPE_CHECKING:
     from proxy.flows.ahead import LookAhead
     from proxy.flows.downloads import Downloads
+    from proxy.flows.examiner import Examiner
     from proxy.flows.indexes import IndexCache
     from proxy.flows.pages import PageCache
     from proxy.flows.places import Places
@@ -60,6 +61,7 @@ class Depot:
     stored: StoredAssets
     unstored: UnstoredDocuments
     unaltered: Unaltered
+    examiner: Examiner
     clock: Clock
     process: str  # names this process among those that share the catalogue
 

@@ -4,34 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import aiofiles.tempfile
-from multipart import (
-    MultipartError,
-    MultipartSegment,
-    ParserLimitReached,
-    PushMultipartParser,
-    parse_options_header,
-)
 from starlette.requests import ClientDisconnect, Request
 
-from proxy.errors import CodingUnsupported, Invalid, TooLarge
+from proxy.errors import CodingUnsupported, TooLarge
+from proxy.rules.forms import Part, reading
 from storage.blobs.small import HELD, ROOM
 from storage.errors import StorageUnavailable
 
-MAX_PARTS: Final = 10_000
-MAX_FIELDS_BYTES: Final = 16 << 20  # of all parts but files: a long description is in one of them
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """The beginning of a part of a form."""
-
-    name: str
-    file_name: str | None
+SMALL: Final = 64 << 10  # bytes of a body that is looked through elsewhere
 
 
 def refuse_coding(request: Request) -> None:
@@ -56,26 +40,25 @@ async def parts(request: Request) -> AsyncIterator[Part | bytes]:
         CodingUnsupported: it is compressed.
     """
     refuse_coding(request)
-    kind, options = parse_options_header(request.headers.get("Content-Type", ""))
-    boundary = options.get("boundary", "")
-    if kind.lower() != "multipart/form-data" or not boundary:
-        raise Invalid("the body must be a form of the type multipart/form-data with a boundary")
-    try:
-        with PushMultipartParser(boundary, max_segment_count=MAX_PARTS) as parser:
-            async for chunk in request.stream():
-                for event in parser.parse(chunk) if chunk else ():
-                    if isinstance(event, MultipartSegment):
-                        yield Part(name=event.name, file_name=event.filename)
-                    elif event:
-                        yield bytes(event)
-                if parser.closed:
-                    break
-    except ParserLimitReached as problem:
-        raise TooLarge(
-            f"the form has more than {MAX_PARTS} parts, or too long headers"
-        ) from problem
-    except MultipartError as problem:
-        raise Invalid(f"the form cannot be read: {problem}") from problem
+    with reading(request.headers.get("Content-Type", "")) as form:
+        async for chunk in request.stream():
+            for event in form.read(chunk):
+                yield event
+            if form.ended:
+                break
+
+
+async def small_body(request: Request) -> bytes | None:
+    """The body, if its client says that it is small; whoever reads it as a stream finds it again.
+
+    Raises:
+        CodingUnsupported: it is compressed.
+    """
+    refuse_coding(request)
+    stated = request.headers.get("Content-Length", "")
+    if not stated.isdecimal() or len(stated) > len(str(SMALL)) or int(stated) > SMALL:
+        return None
+    return await request.body()
 
 
 @asynccontextmanager

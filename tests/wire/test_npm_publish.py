@@ -38,6 +38,11 @@ def document(manifest: dict, content: bytes | None = None, **changes: Any) -> di
     return publication(manifest, packed, **changes)
 
 
+@pytest.fixture
+def server(publishing_server: Entrepot) -> Entrepot:
+    return publishing_server
+
+
 Put = Callable[..., Reply]
 
 

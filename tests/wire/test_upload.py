@@ -20,6 +20,11 @@ UPLOADER = "arn:aws:iam::111122223333:user/uploader"
 
 
 @pytest.fixture
+def server(publishing_server: Entrepot) -> Entrepot:
+    return publishing_server
+
+
+@pytest.fixture
 def bearer(server: Entrepot) -> dict[str, str]:
     return {"Authorization": "Bearer " + server.token(UPLOADER, scope="publish")}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -16,11 +16,12 @@ from proxy.flows.depot import Depot
 from proxy.flows.hosting import Hosting, check, host
 from proxy.flows.places import Place
 from proxy.formats.npm import publishing, tarball
-from proxy.formats.npm.document import Document, decoded, raw_text, read_document
+from proxy.formats.npm.document import decoded, raw_text, read_document
+from proxy.formats.npm.examining import EXAMINED, Examined
 from proxy.formats.npm.facts import TEXT
 from proxy.formats.npm.names import TARBALL, full_name
 from proxy.formats.npm.publishing import Publication
-from proxy.web.bodies import drain, spooled
+from proxy.web.bodies import SMALL, drain, spooled
 from proxy.web.edge import Call
 from storage.blobs.small import SmallBlob, small_blob
 from storage.catalogue import Transaction, packages, pointers, revisions, versions
@@ -28,7 +29,7 @@ from storage.catalogue.events import Change, record
 from storage.catalogue.pointers import Move, Pointer
 from storage.decoding import MEMBERS, NOT_JSON
 from storage.errors import StorageError
-from storage.records import Asset, Blob, Content, Package, PackageRef
+from storage.records import Asset, Blob, Content, Package, PackageFormat, PackageRef
 
 T = TypeVar("T")
 
@@ -52,9 +53,15 @@ async def put_document(depot: Depot, call: Call, ref: PackageRef) -> Response:
     try:
         await _may_write(call, ref)
         async with spooled(call.request, depot.scratch, limit) as body:
+            seen = await _examined(depot, ref, body)
+            if seen is not None:
+                await call.authorise("PublishPackageVersion", ref)
+                return await _publish(depot, call, ref, body, seen.publication, seen)
             document = await _in_thread(body, read_document)
             if document.attachments:
-                return await _publish(depot, call, ref, body, document)
+                await call.authorise("PublishPackageVersion", ref)
+                publication = publishing.read_publication(ref, document)
+                return await _publish(depot, call, ref, body, publication)
             await call.authorise("PutPackageMetadata", ref)
             return await _deprecate(depot, call, ref, document.members)
     except (EntrepotError, StorageError):
@@ -84,18 +91,29 @@ async def _may_write(call: Call, ref: PackageRef) -> None:
             raise problem from None
 
 
-async def _publish(
-    depot: Depot, call: Call, ref: PackageRef, body: Path | bytes, document: Document
+async def _examined(depot: Depot, ref: PackageRef, body: Path | bytes) -> Examined | None:
+    """What is in a small document, if it is sound and there is somebody else to look."""
+    if not isinstance(body, bytes) or len(body) > SMALL:
+        return None
+    answer = await depot.examiner.examine(PackageFormat.NPM, full_name(ref).encode(), body)
+    return EXAMINED.decode(answer) if answer else None
+
+
+async def _publish(  # noqa: PLR0917
+    depot: Depot,
+    call: Call,
+    ref: PackageRef,
+    body: Path | bytes,
+    publication: Publication,
+    seen: Examined | None = None,
 ) -> Response:
-    await call.authorise("PublishPackageVersion", ref)
-    publication = publishing.read_publication(ref, document)
     await check(depot, call.place, ref, publication.version)
     domain = call.place.domain.id
     async with small_blob(depot.blobs, domain, digests=DIGESTS) as incoming:
-        blob = await _unpack(depot, publication, body, incoming)
+        pieces = decoded(body, publication.tarball) if seen is None else iter([seen.content])
+        blob = await _unpack(depot, body, pieces, incoming)
         publishing.check_sums(publication, size=blob.size, digests=blob.digests)
-
-        packed = await _looked_through(incoming)
+        packed = await _looked_through(incoming) if seen is None else seen.packed
         publishing.check_manifest(publication.manifest, packed)
         bundle = None
         if publication.bundle is not None:
@@ -173,9 +191,8 @@ def _attestations(bundle: dict[str, Any]) -> bytes:
 
 
 async def _unpack(
-    depot: Depot, publication: Publication, body: Path | bytes, incoming: SmallBlob
+    depot: Depot, body: Path | bytes, pieces: Iterator[bytes], incoming: SmallBlob
 ) -> Blob:
-    pieces = decoded(body, publication.tarball)
     while (piece := await _in_thread(body, lambda _: next(pieces, None))) is not None:
         if incoming.size + len(piece) > depot.asset_bytes:
             raise TooLarge(f"the tarball is larger than {depot.asset_bytes} bytes")

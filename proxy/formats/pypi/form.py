@@ -17,7 +17,7 @@ from packaging.utils import (
 )
 from packaging.version import InvalidVersion, Version
 
-from proxy.errors import Invalid
+from proxy.errors import Invalid, TooLarge
 from proxy.formats.pypi.names import PypiName, normalise, version_key
 from proxy.rules.digests import is_hex
 from storage.records import Record
@@ -30,6 +30,7 @@ DIGESTS: Final = {
 LENGTHS: Final = {"md5": 32, "sha256": 64, "blake2b_256": 64}
 FILE: Final = "content"
 ATTESTATIONS: Final = "attestations"
+MAX_FIELDS_BYTES: Final = 16 << 20  # of all parts but the file: one may be a long description
 FILE_TYPES: Final = ("bdist_wheel", "sdist")
 SDISTS: Final = (".tar.gz", ".zip")
 
@@ -44,6 +45,52 @@ class Upload(Record, frozen=True, kw_only=True):
     file_type: str
     digests: dict[str, str]  # algorithm → lower-case hex
     attestations: str  # JSON, or empty
+
+
+class Fields:
+    """The fields of a form as its parts come; of repeated ones the first, for none that is looked at repeats."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self.file_name: str | None = None
+        self._name = ""
+        self._collected = bytearray()
+        self._size = 0
+
+    def begin(self, name: str, file_name: str | None) -> bool:
+        """Another part begins; whether it is the file.
+
+        Raises:
+            Invalid: it is another file.
+        """
+        self.end()
+        self._name = name
+        if name != FILE:
+            return False
+        if self.file_name is not None:
+            raise Invalid("content: the form has two files")
+        self.file_name = file_name or ""
+        return True
+
+    def add(self, piece: bytes) -> bool:
+        """Bytes of the part; False: they are the file's, and not kept here.
+
+        Raises:
+            TooLarge: there are too many.
+        """
+        if self._name == FILE:
+            return False
+        self._size += len(piece)
+        if self._size > MAX_FIELDS_BYTES:
+            raise TooLarge(f"the fields of the form are larger than {MAX_FIELDS_BYTES} bytes")
+        self._collected += piece
+        return True
+
+    def end(self) -> None:
+        """The part is complete."""
+        if self._name and self._name != FILE:
+            self.values.setdefault(self._name, self._collected.decode("utf-8", "replace"))
+        self._name, self._collected = "", bytearray()
 
 
 def read_form(fields: Mapping[str, str]) -> Upload:

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from packaging.metadata import RawMetadata
 from starlette.responses import PlainTextResponse, Response
 
 from proxy.errors import Conflict, EntrepotError, Invalid, TooLarge
 from proxy.flows.depot import Depot
 from proxy.flows.hosting import Hosting, check, host
 from proxy.formats.pypi import archives, checking
+from proxy.formats.pypi.examining import EXAMINED, Archive, Examined, archive_of
 from proxy.formats.pypi.facts import FileFacts
-from proxy.formats.pypi.form import FILE, Upload, check_file_name, read_form
-from proxy.web.bodies import MAX_FIELDS_BYTES, Part, drain, parts
+from proxy.formats.pypi.form import Fields, Upload, check_file_name, read_form
+from proxy.rules.forms import Part
+from proxy.web.bodies import drain, parts, small_body
 from proxy.web.edge import Call
 from storage.blobs.small import SmallBlob, small_blob
 from storage.catalogue.pointers import Pointer
@@ -37,8 +38,7 @@ class _Received:
     upload: Upload
     file_name: str
     blob: Blob
-    requires_python: str | None
-    metadata: bytes
+    archive: Archive
     provenance: bytes | None
 
 
@@ -61,54 +61,61 @@ async def upload(depot: Depot, call: Call) -> Response:
 
 
 async def _receive(depot: Depot, call: Call, incoming: SmallBlob) -> _Received:
-    fields: dict[str, str] = {}
-    before = 0  # how many fields came before the file
-    current, collected, held = "", bytearray(), 0
-    file_name: str | None = None
+    seen = await _examined(depot, call)
+    if seen is None:
+        form, file_name = await _read_parts(depot, call, incoming)
+        return await _verified(call, incoming, form, file_name)
+    await _admit(depot, call, seen.form)
+    await _write(depot, incoming, seen.content)
+    return await _verified(call, incoming, seen.form, seen.file_name, seen)
+
+
+async def _examined(depot: Depot, call: Call) -> Examined | None:
+    """What is in a small form, if it is sound and there is somebody else to look."""
+    body = await small_body(call.request)
+    if body is None:
+        return None
+    kind = call.request.headers.get("Content-Type", "").encode("latin-1")
+    answer = await depot.examiner.examine(PackageFormat.PYPI, kind, body)
+    return EXAMINED.decode(answer) if answer else None
+
+
+async def _read_parts(depot: Depot, call: Call, incoming: SmallBlob) -> tuple[Upload, str]:
+    """The form and the name of its file, whose bytes are written as they come."""
+    fields, before = Fields(), 0
     form: Upload | None = None
     async for event in parts(call.request):
         if isinstance(event, Part):
-            _finish(fields, current, collected)
-            current, collected = event.name, bytearray()
-            if event.name == FILE:
-                if file_name is not None:
-                    raise Invalid("content: the form has two files")
-                file_name, before = event.file_name or "", len(fields)
-                form = await _admitted(depot, call, fields, file_name)
-        elif current == FILE:
-            if incoming.size + len(event) > depot.asset_bytes:
-                raise TooLarge(f"the file is larger than {depot.asset_bytes} bytes")
-            await incoming.write(event)
-        else:
-            held += len(event)
-            if held > MAX_FIELDS_BYTES:
-                raise TooLarge(f"the fields of the form are larger than {MAX_FIELDS_BYTES} bytes")
-            collected += event
-    _finish(fields, current, collected)
-    if file_name is None or form is None:
+            if fields.begin(event.name, event.file_name):
+                form, before = read_form(fields.values), len(fields.values)
+                check_file_name(fields.file_name or "", form)
+                await _admit(depot, call, form)
+        elif not fields.add(event):
+            await _write(depot, incoming, event)
+    fields.end()
+    if fields.file_name is None or form is None:
         raise Invalid("content: the form has no file")
-    if len(fields) != before:
-        form = read_form(fields)  # some come behind the file
-    return await _verified(call, incoming, form, file_name)
+    if len(fields.values) != before:
+        form = read_form(fields.values)  # some come behind the file
+    return form, fields.file_name
 
 
-def _finish(fields: dict[str, str], name: str, collected: bytearray) -> None:
-    """Keeps a field; of repeated ones the first, for none of those that are looked at repeats."""
-    if name and name != FILE:
-        fields.setdefault(name, collected.decode("utf-8", "replace"))
+async def _write(depot: Depot, incoming: SmallBlob, piece: bytes) -> None:
+    if incoming.size + len(piece) > depot.asset_bytes:
+        raise TooLarge(f"the file is larger than {depot.asset_bytes} bytes")
+    await incoming.write(piece)
 
 
-async def _admitted(depot: Depot, call: Call, fields: dict[str, str], file_name: str) -> Upload:
-    """Whether the file may come, before its bytes are read."""
-    form = read_form(fields)
-    check_file_name(file_name, form)
+async def _admit(depot: Depot, call: Call, form: Upload) -> None:
+    """Whether the file may come; asked before its bytes are read, where they are not at hand."""
     ref = PackageRef(format=PackageFormat.PYPI, name=form.project)
     await call.authorise("PublishPackageVersion", ref)
     await check(depot, call.place, ref, form.version)
-    return form
 
 
-async def _verified(call: Call, incoming: SmallBlob, form: Upload, file_name: str) -> _Received:
+async def _verified(
+    call: Call, incoming: SmallBlob, form: Upload, file_name: str, seen: Examined | None = None
+) -> _Received:
     blob = await incoming.finish()
     for algorithm, announced in form.digests.items():
         if not hmac.compare_digest(blob.digests[algorithm], announced):
@@ -118,29 +125,31 @@ async def _verified(call: Call, incoming: SmallBlob, form: Upload, file_name: st
     attestations = checking.check_attestations(
         form.attestations, file_name=file_name, sha256=blob.sha256
     )
-    wheel = form.file_type == "bdist_wheel"
-
-    def read() -> tuple[bytes, RawMetadata]:
-        with incoming.file() as file:
-            look = archives.check_wheel if wheel else archives.check_sdist
-            document = look(file_name, file)
-        return document, checking.check_metadata(document, form)
-
-    content = incoming.content
-    # A thread for what is small costs more than it does.
-    quick = archives.check_quickly(file_name, content) if wheel and content else None
-    if quick is None:
-        document, stated = await asyncio.to_thread(read)
-    else:
-        document, stated = quick, checking.check_metadata(quick, form)
+    archive = None if seen is None else seen.archive
+    if archive is None:
+        archive = await _archive(incoming, form, file_name)
     return _Received(
         upload=form,
         file_name=file_name,
         blob=blob,
-        requires_python=stated.get("requires_python"),
-        metadata=document,
+        archive=archive,
         provenance=_provenance(call, attestations),
     )
+
+
+async def _archive(incoming: SmallBlob, form: Upload, file_name: str) -> Archive:
+    wheel = form.file_type == "bdist_wheel"
+
+    def read() -> Archive:
+        with incoming.file() as file:
+            look = archives.check_wheel if wheel else archives.check_sdist
+            document = look(file_name, file)
+        return archive_of(document, form)
+
+    content = incoming.content
+    # A thread for what is small costs more than it does.
+    quick = archives.check_quickly(file_name, content) if wheel and content else None
+    return await asyncio.to_thread(read) if quick is None else archive_of(quick, form)
 
 
 def _provenance(call: Call, attestations: list[object]) -> bytes | None:
@@ -158,11 +167,11 @@ async def _keep(depot: Depot, call: Call, received: _Received, incoming: SmallBl
     core_metadata: bool | dict[str, str] = False
     if received.file_name.endswith(".whl"):
         # It is read out of the wheel when somebody asks: a file and a row less to make durable.
-        core_metadata = {"sha256": hashlib.sha256(received.metadata).hexdigest()}
+        core_metadata = {"sha256": hashlib.sha256(received.archive.metadata).hexdigest()}
     if received.provenance is not None:
         documents.append(("provenance", received.provenance))
     facts = FileFacts(
-        requires_python=received.requires_python,
+        requires_python=received.archive.requires_python,
         core_metadata=core_metadata,
         provenance=HOSTED if received.provenance is not None else None,
     )
