@@ -39,9 +39,11 @@ from storage.records import (
     GroupRestriction,
     OriginControls,
     OriginType,
+    PackageId,
     PackageRef,
     RepositoryId,
     Restriction,
+    RevisionId,
     VersionStatus,
 )
 
@@ -63,6 +65,7 @@ class Hosting:
     version: str
     merge: Merge
     tags: Mapping[str, str]  # tag → version
+    first_tag: str | None = None  # names the version, too, if the package has no tags yet
     documents: tuple[tuple[str, bytes], ...] = ()  # kind and content of what goes with the asset
 
 
@@ -207,23 +210,15 @@ async def _write(  # noqa: PLR0917 - a query's arguments
     change: Change,
 ) -> Pointer | None:
     """The version's pointer; None while gc is deleting some of the bytes."""
-    place, ref = hosting.place, hosting.ref
     for one in (blob, *(document for _, document in documents)):
         if not await blobs.adopt(tx, change.domain, one, now=change.now):
             return None
     # Taking the name first lets a second publisher wait, and then see what the first did.
-    await packages.raise_generation(tx, change.domain, ref)
-    known = await packages.find(tx, place.repository.id, ref)
-    _refuse(place, ref, None if known is None else known.controls)
-    if known is not None:
-        package = known.id
-    else:
-        unrestricted = place.surroundings.groups.allows_everything(ref)
-        controls = first_controls(OriginType.INTERNAL, unrestricted=unrestricted)
-        package = await packages.ensure(
-            tx, place.repository.id, ref, controls=controls, now=change.now
-        )
-    key = depot.formats[ref.format].version_key(hosting.version)
+    await packages.raise_generation(tx, change.domain, hosting.ref)
+    known = await packages.find(tx, hosting.place.repository.id, hosting.ref)
+    _refuse(hosting.place, hosting.ref, None if known is None else known.controls)
+    package = await _begin(tx, hosting, change) if known is None else known.id
+    key = depot.formats[hosting.ref.format].version_key(hosting.version)
     present = await pointers.find(tx, package, key)
     content: Content | None = None
     if present is not None:
@@ -232,29 +227,52 @@ async def _write(  # noqa: PLR0917 - a query's arguments
     if merged is None and present is not None:
         return present
     assert merged is not None, "a version that is not there yet has content"
-    pointer = Pointer(
-        version=hosting.version,
-        version_key=key,
-        status=VersionStatus.PUBLISHED,
-        revision_id=await revisions.insert(tx, change.domain, merged, now=change.now),
-        origin_type=OriginType.INTERNAL,
-        origin_repository=place.repository.name,
-        origin_connection=None,
-        published_at=merged.published_at,
-        retained_at=change.now,
-    )
+    revision = await revisions.insert(tx, change.domain, merged, now=change.now)
+    pointer = _pointer(hosting, key, revision, merged, change)
     if present is not None:
-        pointer = msgspec.structs.replace(present, revision_id=pointer.revision_id)
+        pointer = msgspec.structs.replace(present, revision_id=revision)
     move = Move(
-        repository=place.repository,
+        repository=hosting.place.repository,
         package=package,
-        ref=ref,
+        ref=hosting.ref,
         pointer=pointer,
         event="version.published",
     )
     await pointers.put_over(tx, change, move, present)  # the generation is raised already
     for kind, document in documents:
         await sidecars.insert(tx, change.domain, blob.sha256, kind, document.sha256)
-    for tag, version in hosting.tags.items():
-        await packages.tag(tx, package, tag, version)
+    await _tag(tx, hosting, package, is_new=known is None)
     return pointer
+
+
+async def _begin(tx: Transaction, hosting: Hosting, change: Change) -> PackageId:
+    """The record of a package that is published here for the first time."""
+    place, ref = hosting.place, hosting.ref
+    unrestricted = place.surroundings.groups.allows_everything(ref)
+    controls = first_controls(OriginType.INTERNAL, unrestricted=unrestricted)
+    return await packages.ensure(tx, place.repository.id, ref, controls=controls, now=change.now)
+
+
+def _pointer(
+    hosting: Hosting, key: str, revision: RevisionId, content: Content, change: Change
+) -> Pointer:
+    return Pointer(
+        version=hosting.version,
+        version_key=key,
+        status=VersionStatus.PUBLISHED,
+        revision_id=revision,
+        origin_type=OriginType.INTERNAL,
+        origin_repository=hosting.place.repository.name,
+        origin_connection=None,
+        published_at=content.published_at,
+        retained_at=change.now,
+    )
+
+
+async def _tag(tx: Transaction, hosting: Hosting, package: PackageId, *, is_new: bool) -> None:
+    tags = dict(hosting.tags)
+    first = hosting.first_tag
+    if first is not None and (is_new or not await packages.tags(tx, package)):
+        tags.setdefault(first, hosting.version)
+    for tag, version in tags.items():
+        await packages.tag(tx, package, tag, version)

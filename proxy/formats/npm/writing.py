@@ -170,17 +170,14 @@ async def _host(  # noqa: PLR0917
     bundle: dict[str, Any] | None,
     incoming: SmallBlob,
 ) -> None:
-    tags = dict(publication.tags)
-    known = await depot.catalogue.read(packages.find, call.place.repository.id, ref)
-    if known is None or not await depot.catalogue.read(packages.tags, known.id):
-        tags.setdefault(LATEST, publication.version)  # clients fail without it
     attested = () if bundle is None else ((ATTESTATIONS, _attestations(bundle)),)
     hosting = Hosting(
         place=call.place,
         ref=ref,
         version=publication.version,
         merge=lambda present, held: _merge(present, held, content),
-        tags=tags,
+        tags=publication.tags,
+        first_tag=LATEST,  # clients fail without it
         documents=attested,
     )
     await host(depot, hosting, incoming, principal=call.principal)
