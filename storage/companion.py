@@ -23,6 +23,7 @@ log = logging.getLogger("entrepot.companion")
 START_S: Final = 10.0  # until then
 BUFFER: Final = 1 << 20  # bytes on the line
 END_S: Final = 5.0  # for a process whose line has been closed
+MAX_WAITING: Final = 256  # questions that are not answered yet
 BUSY: Final = 128  # questions: by then they have cost more than the start of a process for them
 
 
@@ -87,6 +88,11 @@ class Companion(asyncio.Protocol):
         return (
             line is not None and not line.is_closing() and self._loop is asyncio.get_running_loop()
         )
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits for it that whoever asks had better do it himself."""
+        return len(self._waiting) >= MAX_WAITING
 
     async def begun(self) -> None:
         """Returns when the program is ready.
@@ -191,10 +197,10 @@ class Standby:
         return companion if companion is not None and companion.usable else None
 
     async def ask(self, *question: bytes) -> bytes | None:
-        """Its answer; None: there is none, or it was lost: whoever asks does it himself."""
+        """Its answer; None: there is none, it has too much to do, or was lost: whoever asks does it himself."""
         companion = self.present
         if companion is not None:
-            return await companion.ask(*question)
+            return None if companion.is_behind else await companion.ask(*question)
         self._missed += 1
         if self._missed >= BUSY and self._starting is None:
             self._missed = 0

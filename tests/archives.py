@@ -81,7 +81,7 @@ def sdist(
     return f"{stem}.tar.gz", packed.getvalue()
 
 
-def form(file_name: str, content: bytes, **changes: str | None) -> tuple[str, bytes]:
+def form(file_name: str, content: bytes, /, **changes: str | None) -> tuple[str, bytes]:
     """(Content-Type, body) of an upload; a field changed to None is left out."""
     wheel_parts = file_name.removesuffix(".whl").split("-")
     stem = file_name.removesuffix(".tar.gz").removesuffix(".zip")

@@ -143,6 +143,24 @@ async def test_one_is_started_when_it_has_been_missed_often_enough(
     assert standby.present is None
 
 
+async def test_whoever_comes_when_too_many_wait_does_it_himself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(companion, "BUSY", 1)
+    monkeypatch.setattr(companion, "MAX_WAITING", 3)
+    standby = Standby(program(LAST_FIRST))  # it answers when it has been asked ten times
+    assert await standby.ask(b"x") is None
+    await standby.started()
+    waiting = [asyncio.create_task(standby.ask(b"x")) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert await standby.ask(b"one more") is None
+    one = standby.present
+    assert one is not None
+    os.kill(one.number, signal.SIGKILL)
+    assert [await task for task in waiting] == [None] * 3
+    await standby.close()
+
+
 async def test_one_that_cannot_be_started_is_told_of_and_missed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

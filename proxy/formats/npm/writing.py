@@ -95,8 +95,8 @@ async def _examined(depot: Depot, ref: PackageRef, body: Path | bytes) -> Examin
     """What is in a small document, if it is sound and there is somebody else to look."""
     if not isinstance(body, bytes) or len(body) > SMALL:
         return None
-    answer = await depot.examiner.examine(PackageFormat.NPM, full_name(ref).encode(), body)
-    return EXAMINED.decode(answer) if answer else None
+    name = full_name(ref).encode()
+    return await depot.examiner.examine(PackageFormat.NPM, EXAMINED, name, body)
 
 
 async def _publish(  # noqa: PLR0917

@@ -76,8 +76,7 @@ async def _examined(depot: Depot, call: Call) -> Examined | None:
     if body is None:
         return None
     kind = call.request.headers.get("Content-Type", "").encode("latin-1")
-    answer = await depot.examiner.examine(PackageFormat.PYPI, kind, body)
-    return EXAMINED.decode(answer) if answer else None
+    return await depot.examiner.examine(PackageFormat.PYPI, EXAMINED, kind, body)
 
 
 async def _read_parts(depot: Depot, call: Call, incoming: SmallBlob) -> tuple[Upload, str]:
