@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 from starlette.responses import Response
 
 from proxy.errors import Conflict, Denied, EntrepotError, Invalid, NotFound, TooLarge
 from proxy.flows.depot import Depot
-from proxy.flows.hosting import Hosting, check, host
 from proxy.flows.places import Place
-from proxy.formats.npm import publishing, tarball
-from proxy.formats.npm.document import decoded, raw_text, read_document
-from proxy.formats.npm.examining import EXAMINED, Examined
+from proxy.formats.npm import publishing, uploading
+from proxy.formats.npm.document import read_document
+from proxy.formats.npm.examining import Examined
 from proxy.formats.npm.facts import TEXT
-from proxy.formats.npm.names import TARBALL, full_name
-from proxy.formats.npm.publishing import Publication
-from proxy.web.bodies import SMALL, drain, spooled
+from proxy.formats.npm.names import full_name
+from proxy.formats.npm.uploading import LATEST, in_thread
+from proxy.web.bodies import drain, spooled
 from proxy.web.edge import Call
-from storage.blobs.small import SmallBlob, small_blob
 from storage.catalogue import Transaction, packages, pointers, revisions, versions
 from storage.catalogue.events import Change, record
-from storage.catalogue.pointers import Move, Pointer
+from storage.catalogue.pointers import Move
 from storage.decoding import MEMBERS, NOT_JSON
 from storage.errors import StorageError
-from storage.records import Asset, Blob, Content, Package, PackageFormat, PackageRef
+from storage.records import Package, PackageRef
 
-T = TypeVar("T")
-
-DIGESTS: Final = frozenset({"sha512", "sha1"})
-MAX_BUNDLE: Final = 4 << 20
 MAX_TAG_BODY: Final = 1_024
 OVERHEAD: Final = 64 << 20  # of a document besides its tarball
-LATEST: Final = "latest"
-ATTESTATIONS: Final = "attestations"
 
 
 async def put_document(depot: Depot, call: Call, ref: PackageRef) -> Response:
@@ -53,27 +42,15 @@ async def put_document(depot: Depot, call: Call, ref: PackageRef) -> Response:
     try:
         await _may_write(call, ref)
         async with spooled(call.request, depot.scratch, limit) as body:
-            seen = await _examined(depot, ref, body)
-            if seen is not None:
-                await call.authorise("PublishPackageVersion", ref)
-                return await _publish(depot, call, ref, body, seen.publication, seen)
-            document = await _in_thread(body, read_document)
-            if document.attachments:
-                await call.authorise("PublishPackageVersion", ref)
-                publication = publishing.read_publication(ref, document)
-                return await _publish(depot, call, ref, body, publication)
+            sent = await uploading.read_sent(depot, ref, body)
+            if isinstance(sent, Examined) or sent.attachments:
+                await uploading.publish(depot, call, ref, body, sent)
+                return _done(full_name(ref), 201)
             await call.authorise("PutPackageMetadata", ref)
-            return await _deprecate(depot, call, ref, document.members)
+            return await _deprecate(depot, call, ref, sent.members)
     except (EntrepotError, StorageError):
         await drain(call.request)
         raise
-
-
-async def _in_thread(body: Path | bytes, look: Callable[..., T], *given: object) -> T:
-    """What looking into a body tells: in a thread if it is in a file, for that may take a while."""
-    if isinstance(body, bytes):
-        return look(body, *given)
-    return await asyncio.to_thread(look, body, *given)
 
 
 async def _may_write(call: Call, ref: PackageRef) -> None:
@@ -89,126 +66,6 @@ async def _may_write(call: Call, ref: PackageRef) -> None:
             await call.authorise("PutPackageMetadata", ref)
         except Denied:
             raise problem from None
-
-
-async def _examined(depot: Depot, ref: PackageRef, body: Path | bytes) -> Examined | None:
-    """What is in a small document, if it is sound and there is somebody else to look."""
-    if not isinstance(body, bytes) or len(body) > SMALL:
-        return None
-    name = full_name(ref).encode()
-    return await depot.examiner.examine(PackageFormat.NPM, EXAMINED, name, body)
-
-
-async def _publish(  # noqa: PLR0917
-    depot: Depot,
-    call: Call,
-    ref: PackageRef,
-    body: Path | bytes,
-    publication: Publication,
-    seen: Examined | None = None,
-) -> Response:
-    await check(depot, call.place, ref, publication.version)
-    domain = call.place.domain.id
-    async with small_blob(depot.blobs, domain, digests=DIGESTS) as incoming:
-        pieces = decoded(body, publication.tarball) if seen is None else iter([seen.content])
-        blob = await _unpack(depot, body, pieces, incoming)
-        publishing.check_sums(publication, size=blob.size, digests=blob.digests)
-        packed = await _looked_through(incoming) if seen is None else seen.packed
-        publishing.check_manifest(publication.manifest, packed)
-        bundle = None
-        if publication.bundle is not None:
-            text = await _in_thread(body, raw_text, publication.bundle, MAX_BUNDLE)
-            bundle = publishing.read_bundle(text, sha512=blob.digests["sha512"])
-        content = _content(depot, call, publication, packed, blob, bundle)
-        await _host(depot, call, ref, publication, content, bundle, incoming)
-    return _done(full_name(ref), 201)
-
-
-async def _looked_through(incoming: SmallBlob) -> tarball.Packed:
-    content = incoming.content
-    plain = None if content is None else tarball.unpacked(content)
-    if content is not None and plain is not None:  # a thread would cost more than it does
-        return tarball.read_tarball(io.BytesIO(plain), mode="r:", packed_bytes=len(content))
-
-    def look() -> tarball.Packed:
-        with incoming.file() as file:
-            return tarball.read_tarball(file)
-
-    return await asyncio.to_thread(look)
-
-
-def _content(  # noqa: PLR0917
-    depot: Depot,
-    call: Call,
-    publication: Publication,
-    packed: tarball.Packed,
-    blob: Blob,
-    bundle: dict[str, Any] | None,
-) -> Content:
-    now = depot.clock()
-    return Content(
-        metadata=publishing.kept_manifest(publication, packed, call.principal),
-        published_at=now,
-        assets=(
-            Asset(
-                name=TARBALL,
-                digests=blob.digests,
-                size=blob.size,
-                published_at=now,
-                facts=publishing.dist_facts(packed, blob.digests, bundle),
-            ),
-        ),
-    )
-
-
-async def _host(  # noqa: PLR0917
-    depot: Depot,
-    call: Call,
-    ref: PackageRef,
-    publication: Publication,
-    content: Content,
-    bundle: dict[str, Any] | None,
-    incoming: SmallBlob,
-) -> None:
-    attested = () if bundle is None else ((ATTESTATIONS, _attestations(bundle)),)
-    hosting = Hosting(
-        place=call.place,
-        ref=ref,
-        version=publication.version,
-        merge=lambda present, held: _merge(present, held, content),
-        tags=publication.tags,
-        first_tag=LATEST,  # clients fail without it
-        documents=attested,
-    )
-    await host(depot, hosting, incoming, principal=call.principal)
-
-
-def _attestations(bundle: dict[str, Any]) -> bytes:
-    return msgspec.json.encode({ATTESTATIONS: [bundle]})
-
-
-async def _unpack(
-    depot: Depot, body: Path | bytes, pieces: Iterator[bytes], incoming: SmallBlob
-) -> Blob:
-    while (piece := await _in_thread(body, lambda _: next(pieces, None))) is not None:
-        if incoming.size + len(piece) > depot.asset_bytes:
-            raise TooLarge(f"the tarball is larger than {depot.asset_bytes} bytes")
-        await incoming.write(piece)
-    return await incoming.finish()
-
-
-def _merge(present: Pointer | None, held: Content | None, content: Content) -> Content | None:
-    """The same tarball once more is a success: npm repeats a publish whose answer was lost."""
-    if present is None or held is None:
-        return content
-    own, new = held.asset(TARBALL), content.asset(TARBALL)
-    if own is not None and new is not None and own.sha256 == new.sha256:
-        return None
-    raise Conflict(
-        f"You cannot publish over the previously published versions: {present.version}.",
-        kind="package-version",
-        name=present.version,
-    )
 
 
 async def _deprecate(
@@ -314,7 +171,7 @@ async def put_revision(depot: Depot, call: Call, ref: PackageRef, rev: str) -> R
     """The client's unpublish of versions: those that are missing in the document go."""
     await call.authorise("DeletePackageVersions", ref)
     async with spooled(call.request, depot.scratch, OVERHEAD) as body:
-        document = await _in_thread(body, read_document)
+        document = await in_thread(body, read_document)
     kept = document.members.get("versions")
     if not isinstance(kept, dict):
         raise Denied("only versions can be taken back here; rights are given by policies")
