@@ -33,8 +33,8 @@ ATTESTATIONS: Final = "attestations"
 
 
 async def in_thread(body: Path | bytes, look: Callable[..., T], *given: object) -> T:
-    """What looking into a body tells: in a thread if it is in a file, for that may take a while."""
-    if isinstance(body, bytes):
+    """What looking into a body tells: in a thread if it is large, for that may take a while."""
+    if isinstance(body, bytes) and len(body) <= SMALL:
         return look(body, *given)
     return await asyncio.to_thread(look, body, *given)
 
