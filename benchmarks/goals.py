@@ -205,13 +205,14 @@ class Measured:
         return [system for r, c, system in self._found if (r, c) == (row, case)]
 
     def sizes(self, system: str, what: str) -> list[int]:
-        """The sizes of the catalogue at which this was measured."""
-        found = {
-            rows[0]["size"]
+        """The sizes of the catalogue at which this was measured in every run: machines differ between runs."""
+        runs = {
+            rows[0]["size"]: {one.get("run") for one in rows}
             for (row, _, name), rows in self._found.items()
             if row == "W11" and name == system and rows[0].get("what") == what
         }
-        return sorted(found)
+        every = set().union(*runs.values())
+        return sorted(size for size, those in runs.items() if those == every)
 
     def best(self, row: str, case: str, metric: str) -> str:
         """The application peer with the best median, of those that gave all clients all bytes; empty if there is none."""

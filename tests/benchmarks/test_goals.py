@@ -158,3 +158,20 @@ def test_what_the_smoke_run_measures_is_recorded() -> None:
     recorded = smoke.json.loads(smoke.RECORDED.read_text())
     assert set(recorded) == set(smoke.CASES)
     assert all(share > 0 for share in recorded.values())
+
+
+def test_only_sizes_that_every_run_had_stand_beside_each_other() -> None:
+    def grown(size: int, run: str) -> dict:
+        return row("entrepot", 99) | {
+            "workload": "W11",
+            "case": f"index at {size}",
+            "what": "index",
+            "size": size,
+            "run": run,
+        }
+
+    rows = [grown(1_000, "a"), grown(100_000, "a")]
+    rows += [grown(size, "b") for size in (1_000, 10_000, 100_000)]
+    assert Measured(rows).sizes("entrepot", "index") == [1_000, 100_000]
+    assert Measured(rows[2:]).sizes("entrepot", "index") == [1_000, 10_000, 100_000]
+    assert Measured(rows).sizes("entrepot", "wheel") == []
