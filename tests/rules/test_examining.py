@@ -28,6 +28,16 @@ class Inline:
         return examined(b"".join(question))
 
 
+class Elsewhere:
+    """A companion that answers as other code does."""
+
+    def __init__(self, said: bytes) -> None:
+        self.said = said
+
+    async def ask(self, *_: bytes) -> bytes:
+        return self.said
+
+
 def seen(format: PackageFormat, decoder: Decoder[Any], head: str, body: bytes) -> Any:
     examiner = Examiner()
     examiner.standby = Inline()  # type: ignore[assignment]
@@ -99,3 +109,15 @@ def test_nothing_is_said_of_a_package_that_breaks_a_rule() -> None:
     assert put("kit", publication(manifest, b"no tarball")) is None
     large = manifest | {"n": 1 << 70}  # beyond what an answer can hold
     assert put("kit", publication(large, tarball(large))) is None
+
+
+@pytest.mark.parametrize("said", [b"\xc1", b"\x80", b"\x81\xa4form\xc0", b"\x91" * 5_000])
+def test_what_other_code_says_is_not_believed(
+    said: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    examiner = Examiner()
+    examiner.standby = Elsewhere(said)  # type: ignore[assignment]
+    kind, body = form(*wheel("our-kit", "1.0"))
+    found = asyncio.run(examiner.examine(PackageFormat.PYPI, FORM, kind.encode(), body))
+    assert found is None
+    assert [record.message for record in caplog.records] == ["examiner.unintelligible"]
