@@ -53,7 +53,7 @@ for number, question in questions():
 
 
 def program(text: str, patience_s: float | None = None) -> Program:
-    return Program(name="helper", command=[sys.executable, "-c", text], patience_s=patience_s)
+    return Program(name="example", command=[sys.executable, "-c", text], patience_s=patience_s)
 
 
 async def asked_at_once(one: Companion, *questions: bytes) -> list[bytes | None]:
@@ -165,7 +165,7 @@ async def test_one_that_cannot_be_started_is_told_of_and_missed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(companion, "BUSY", 1)
-    standby = Standby(Program(name="helper", command=["/nowhere/at/all"]))
+    standby = Standby(Program(name="example", command=["/nowhere/at/all"]))
     for _ in range(2):
         assert await standby.ask(b"x") is None
         await standby.started()
