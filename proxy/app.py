@@ -177,7 +177,11 @@ async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator
                 await declare(storage, domain, account, now=adapters.clock())
         except StoreReadOnly as problem:  # it moves, or has moved: what is here is served
             log.warning("store.read_only", extra={"reason": str(problem)})
-        async with UpstreamClient(limits_of(config)) as upstream, Background() as background:
+        async with (
+            UpstreamClient(limits_of(config)) as upstream,
+            Background() as background,
+            Examiner() as examiner,
+        ):
             unaltered = Unaltered(config.cache.pages_bytes // 32)
             depot = Depot(
                 storage=storage,
@@ -203,13 +207,12 @@ async def open_depot(config: Config, adapters: Adapters = REAL) -> AsyncIterator
                 ),
                 unaltered=unaltered,
                 unstored=UnstoredDocuments(),
-                examiner=Examiner(),
+                examiner=examiner,
                 clock=adapters.clock,
                 process=str(uuid.uuid4()),
             )
             yield depot
             await depot.unstored.close(depot)
-            await depot.examiner.close()
     finally:
         await storage.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 from msgspec.msgpack import Decoder
 
@@ -46,6 +46,8 @@ class Examiner:
             log.warning("examiner.unintelligible", extra={"reason": str(problem)})
             return None
 
-    async def close(self) -> None:
-        """Ends it."""
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         await self.standby.close()

@@ -48,17 +48,23 @@ async def parts(request: Request) -> AsyncIterator[Part | bytes]:
                 break
 
 
-async def small_body(request: Request) -> bytes | None:
-    """The body, if its client says that it is small; whoever reads it as a stream finds it again.
+@asynccontextmanager
+async def small_body(request: Request) -> AsyncIterator[bytes | None]:
+    """The body, if its client says that it is small, and there is room; whoever reads it as a stream finds it again.
 
     Raises:
         CodingUnsupported: it is compressed.
     """
     refuse_coding(request)
     stated = request.headers.get("Content-Length", "")
-    if not stated.isdecimal() or len(stated) > len(str(SMALL)) or int(stated) > SMALL:
-        return None
-    return await request.body()
+    small = stated.isdecimal() and len(stated) <= len(str(SMALL)) and int(stated) <= SMALL
+    if not small or not ROOM.take(SMALL):
+        yield None
+        return
+    try:
+        yield await request.body()
+    finally:
+        ROOM.give(SMALL)
 
 
 @asynccontextmanager

@@ -16,40 +16,23 @@ from storage import companion
 from storage.companion import Companion, Program, Standby
 
 HEAD = """
-import socket, struct, sys, time
-FRAME = struct.Struct("<QI")
+import socket, sys, time
+from storage.frames import answer, questions
 line = socket.socket(fileno=int(sys.argv[-1]))
-asked = line.makefile("rb")
-def questions():
-    while len(head := asked.read(FRAME.size)) == FRAME.size:
-        number, length = FRAME.unpack(head)
-        yield number, asked.read(length)
-def answer(number, found):
-    line.sendall(FRAME.pack(number, len(found)) + found)
 """
-DOUBLES = (
-    HEAD + "answer(0, b'')\nfor number, question in questions(): answer(number, question * 2)\n"
-)
-LAST_FIRST = (
-    HEAD
-    + """
-answer(0, b'')
+DOUBLES = HEAD + "for number, question in questions(line): answer(line, number, question * 2)"
+LAST_FIRST = f"""{HEAD}
 held = []
-for number, question in questions():
-    held.append((number, question))
+for one in questions(line):
+    held.append(one)
     if len(held) == 10:
-        for one in reversed(held): answer(*one)
+        for number, question in reversed(held): answer(line, number, question)
 """
-)
-SLEEPS = (
-    HEAD
-    + """
-answer(0, b'')
-for number, question in questions():
+SLEEPS = f"""{HEAD}
+for number, question in questions(line):
     if question == b'sleep': time.sleep(60)
-    answer(number, question)
+    answer(line, number, question)
 """
-)
 
 
 def program(text: str, patience_s: float | None = None) -> Program:

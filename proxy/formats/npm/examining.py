@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Final
 
 import msgspec
@@ -38,8 +37,7 @@ def examine(name: bytes, body: bytes) -> bytes:
     document = read_document(body)
     publication = publishing.read_publication(ref, document)
     content = b"".join(decoded(body, publication.tarball))
-    plain = tarball.unpacked(content)
-    if plain is None:
+    packed = tarball.read_quickly(content)
+    if packed is None:
         raise Invalid("the tarball is large, or cannot be read")
-    packed = tarball.read_tarball(io.BytesIO(plain), mode="r:", packed_bytes=len(content))
     return msgspec.msgpack.encode(Examined(publication=publication, content=content, packed=packed))

@@ -33,11 +33,22 @@ class Packed(Record, frozen=True, kw_only=True):
     has_shrinkwrap: bool
 
 
-def unpacked(content: bytes) -> bytes | None:
-    """A tarball that is small, packed and unpacked, unpacked; None: it is to be read as a file.
+def read_quickly(content: bytes) -> Packed | None:
+    """As `read_tarball`, of one so small, packed and unpacked, that it takes a millisecond or two at most.
 
-    With so little in it, looking through it takes a millisecond or two at most.
+    None: it is larger, or cannot be unpacked; whoever reads it as a file says why.
+
+    Raises:
+        Invalid: it is not sound.
     """
+    plain = unpacked(content)
+    if plain is None:
+        return None
+    return read_tarball(io.BytesIO(plain), mode="r:", packed_bytes=len(content))
+
+
+def unpacked(content: bytes) -> bytes | None:
+    """A tarball that is small, packed and unpacked, unpacked."""
     if len(content) > QUICK_BYTES:
         return None
     unpacking = zlib.decompressobj(GZIP)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -64,10 +63,10 @@ async def publish(
         Denied: the principal may not, or the package is private.
     """
     await call.authorise("PublishPackageVersion", ref)
-    seen = sent if isinstance(sent, Examined) else None
-    publication = (
-        sent.publication if isinstance(sent, Examined) else publishing.read_publication(ref, sent)
-    )
+    if isinstance(sent, Examined):
+        seen, publication = sent, sent.publication
+    else:
+        seen, publication = None, publishing.read_publication(ref, sent)
     await check(depot, call.place, ref, publication.version)
     domain = call.place.domain.id
     async with small_blob(depot.blobs, domain, digests=DIGESTS) as incoming:
@@ -86,9 +85,9 @@ async def publish(
 
 async def _looked_through(incoming: SmallBlob) -> tarball.Packed:
     content = incoming.content
-    plain = None if content is None else tarball.unpacked(content)
-    if content is not None and plain is not None:  # a thread would cost more than it does
-        return tarball.read_tarball(io.BytesIO(plain), mode="r:", packed_bytes=len(content))
+    quick = None if content is None else tarball.read_quickly(content)
+    if quick is not None:  # a thread would cost more than it does
+        return quick
 
     def look() -> tarball.Packed:
         with incoming.file() as file:

@@ -43,6 +43,17 @@ def archive_of(document: bytes, form: Upload) -> Archive:
     return Archive(metadata=document, requires_python=stated.get("requires_python"))
 
 
+def quick_archive(file_name: str, content: bytes, form: Upload) -> Archive | None:
+    """As `archive_of`, of a wheel that can be looked through quickly; None: it is none, or not sound.
+
+    Raises:
+        Invalid: its metadata breaks a rule, or disagrees with the form.
+    """
+    wheel = form.file_type == "bdist_wheel"
+    document = archives.check_quickly(file_name, content) if wheel else None
+    return None if document is None else archive_of(document, form)
+
+
 def examine(content_type: bytes, body: bytes) -> bytes:
     """The `Examined` in a body, as MessagePack.
 
@@ -65,18 +76,8 @@ def _examined(content_type: str, body: bytes) -> Examined:
         raise Invalid("content: the form has no file")
     form, content = read_form(fields.values), b"".join(pieces)
     check_file_name(fields.file_name, form)
-    return Examined(
-        form=form,
-        file_name=fields.file_name,
-        content=content,
-        archive=_archive(fields.file_name, content, form),
-    )
-
-
-def _archive(file_name: str, content: bytes, form: Upload) -> Archive | None:
-    wheel = form.file_type == "bdist_wheel"
-    document = archives.check_quickly(file_name, content) if wheel else None
     try:
-        return None if document is None else archive_of(document, form)
+        archive = quick_archive(fields.file_name, content, form)
     except Invalid:  # said in its turn, behind what may be published at all
-        return None
+        archive = None
+    return Examined(form=form, file_name=fields.file_name, content=content, archive=archive)

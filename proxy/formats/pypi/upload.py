@@ -15,7 +15,7 @@ from proxy.errors import Conflict, EntrepotError, Invalid, TooLarge
 from proxy.flows.depot import Depot
 from proxy.flows.hosting import Hosting, check, host
 from proxy.formats.pypi import archives, checking
-from proxy.formats.pypi.examining import EXAMINED, Archive, Examined, archive_of
+from proxy.formats.pypi.examining import EXAMINED, Archive, Examined, archive_of, quick_archive
 from proxy.formats.pypi.facts import FileFacts
 from proxy.formats.pypi.form import Fields, Upload, check_file_name, read_form
 from proxy.rules.forms import Part
@@ -51,8 +51,11 @@ async def upload(depot: Depot, call: Call) -> Response:
         Denied: the principal may not publish this package.
     """
     try:
-        async with small_blob(depot.blobs, call.place.domain.id, digests=DIGESTS) as incoming:
-            received = await _receive(depot, call, incoming)
+        async with (
+            small_body(call.request) as body,
+            small_blob(depot.blobs, call.place.domain.id, digests=DIGESTS) as incoming,
+        ):
+            received = await _receive(depot, call, body, incoming)
             await _keep(depot, call, received, incoming)
     except (EntrepotError, StorageError):
         await drain(call.request)
@@ -60,8 +63,8 @@ async def upload(depot: Depot, call: Call) -> Response:
     return PlainTextResponse(f"{received.file_name} is published\n")
 
 
-async def _receive(depot: Depot, call: Call, incoming: SmallBlob) -> _Received:
-    seen = await _examined(depot, call)
+async def _receive(depot: Depot, call: Call, body: bytes | None, incoming: SmallBlob) -> _Received:
+    seen = None if body is None else await _examined(depot, call, body)
     if seen is None:
         form, file_name = await _read_parts(depot, call, incoming)
         return await _verified(call, incoming, form, file_name)
@@ -70,11 +73,8 @@ async def _receive(depot: Depot, call: Call, incoming: SmallBlob) -> _Received:
     return await _verified(call, incoming, seen.form, seen.file_name, seen)
 
 
-async def _examined(depot: Depot, call: Call) -> Examined | None:
+async def _examined(depot: Depot, call: Call, body: bytes) -> Examined | None:
     """What is in a small form, if it is sound and there is somebody else to look."""
-    body = await small_body(call.request)
-    if body is None:
-        return None
     kind = call.request.headers.get("Content-Type", "").encode("latin-1")
     return await depot.examiner.examine(PackageFormat.PYPI, EXAMINED, kind, body)
 
@@ -145,10 +145,9 @@ async def _archive(incoming: SmallBlob, form: Upload, file_name: str) -> Archive
             document = look(file_name, file)
         return archive_of(document, form)
 
-    content = incoming.content
     # A thread for what is small costs more than it does.
-    quick = archives.check_quickly(file_name, content) if wheel and content else None
-    return await asyncio.to_thread(read) if quick is None else archive_of(quick, form)
+    quick = quick_archive(file_name, incoming.content or b"", form)
+    return await asyncio.to_thread(read) if quick is None else quick
 
 
 def _provenance(call: Call, attestations: list[object]) -> bytes | None:
