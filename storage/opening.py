@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -32,22 +33,19 @@ async def opened(settings: StorageSettings, *, unfinished: bool) -> Storage:
         settings.path.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise StorageUnavailable(f"{settings.path}: {problem.strerror}") from problem
-    blobs = _open_blobs(settings)
-    try:
+    async with AsyncExitStack() as unless_opened:
+        blobs = _open_blobs(settings)
+        unless_opened.push_async_callback(blobs.close)
         catalogue = await _open_catalogue(settings)
-    except BaseException:
-        await blobs.close()
-        raise
-    try:
+        unless_opened.push_async_callback(catalogue.close)
         if not unfinished:
             await _refuse_unfinished(catalogue)
         keys = DomainKeys(catalogue, await asyncio.to_thread(_open_keys, settings.keys))
+        unless_opened.push_async_callback(keys.close)
         catalogue.documents = keys.documents
         if await keys.preload() or keys.provider is not None:
             blobs = SealedBlobStore(blobs, keys)
-    except BaseException:
-        await Storage(catalogue=catalogue, blobs=blobs, keys=DomainKeys()).close()
-        raise
+        unless_opened.pop_all()
     return Storage(catalogue=catalogue, blobs=blobs, keys=keys)
 
 

@@ -122,12 +122,12 @@ async def forget_done(depot: Depot, domain: DomainId, sha256: Sha256) -> None:
 
 
 async def _fetch_leased(job: _Job) -> Blob:
-    try:
+    async with AsyncExitStack() as unless_fetched:
+        unless_fetched.push_async_callback(_let_go, job)
         with _renewed(job):
-            return await _fetch(job)
-    except BaseException:
-        await _let_go(job)
-        raise
+            blob = await _fetch(job)
+        unless_fetched.pop_all()
+    return blob
 
 
 @contextmanager

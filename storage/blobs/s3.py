@@ -20,7 +20,7 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
@@ -193,18 +193,14 @@ class S3BlobStore:
         if path is not None:
             with suppress(FileNotFoundError):  # evicted just now
                 return await asyncio.to_thread(path.open, "rb")
-        opened = await self.open(domain, sha256)
-        file = cast("BinaryIO", await asyncio.to_thread(self._nameless))
-        try:
+        with closing(await self.open(domain, sha256)) as opened, ExitStack() as unless_read:
+            file = cast("BinaryIO", await asyncio.to_thread(self._nameless))
+            unless_read.callback(file.close)
             for offset in range(0, opened.size, PIECE):
                 piece = await opened.read(offset, PIECE)
                 await asyncio.to_thread(file.write, piece)
             await asyncio.to_thread(file.seek, 0)
-        except BaseException:
-            file.close()
-            raise
-        finally:
-            opened.close()
+            unless_read.pop_all()
         return file
 
     def _nameless(self) -> object:

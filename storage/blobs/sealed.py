@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol, cast
 
@@ -209,12 +209,11 @@ class SealedBlobStore:
         opened = await self.behind.open(domain, sha256, original=original)
         if data_key is None:
             return opened
-        try:
+        with ExitStack() as unless_read:
+            unless_read.callback(opened.close)
             header = await opened.read(0, HEADER)
             seal, size = open_header(data_key, domain, sha256, header, opened.size)
-        except BaseException:
-            opened.close()
-            raise
+            unless_read.pop_all()
         return SealedReader(opened, seal, size, self._frames)
 
     async def file(self, domain: DomainId, sha256: Sha256) -> BinaryIO:
@@ -223,11 +222,11 @@ class SealedBlobStore:
         file = await self.behind.file(domain, sha256)
         if data_key is None:
             return file
-        try:
-            return await asyncio.to_thread(_unsealed, file, data_key, domain, sha256)
-        except BaseException:
-            file.close()
-            raise
+        with ExitStack() as unless_opened:
+            unless_opened.callback(file.close)
+            unsealed = await asyncio.to_thread(_unsealed, file, data_key, domain, sha256)
+            unless_opened.pop_all()
+        return unsealed
 
     def open_partial(self, place: str) -> PartialBlob | None:
         """A blob that another process of this machine is still writing."""

@@ -18,7 +18,7 @@ import random
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
@@ -107,14 +107,12 @@ class PostgresCatalogue:
             StorageUnavailable: the server cannot be reached, or refuses.
         """
         catalogue = cls(url, settings or PostgresSettings(), durable=durable)
-        async with reachable("opened"):
+        async with reachable("opened"), AsyncExitStack() as unless_opened:
             catalogue._pool = await catalogue._connect()
-            try:
-                async with catalogue._pool.acquire(timeout=ACQUIRE_S) as connection:
-                    await _migrate(connection)
-            except BaseException:
-                await catalogue._pool.close()
-                raise
+            unless_opened.push_async_callback(catalogue._pool.close)
+            async with catalogue._pool.acquire(timeout=ACQUIRE_S) as connection:
+                await _migrate(connection)
+            unless_opened.pop_all()
         await catalogue._begin_to_listen()
         return catalogue
 
