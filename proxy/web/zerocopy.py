@@ -73,14 +73,9 @@ class ZeroCopyCycle(RequestResponseCycle):
 
         Nobody can close what it works with meanwhile, so no descriptor is duplicated for it.
         """
-        count = min(BLOCK, count)
         target = self.transport.get_extra_info("socket").fileno()
-        if not _is_at_hand(file, offset + count - 1):
-            return 0
         try:
-            return os.sendfile(target, file, offset, count)
-        except BlockingIOError:
-            return 0
+            return _send_at_hand(target, file, offset, count) or 0
         except OSError:
             self.transport.abort()
             raise
@@ -178,16 +173,16 @@ class _Span:
 
     def _send(self) -> None:
         """One block; what is left goes when there is room again, so that the others on the loop get their turn."""
-        count = min(BLOCK, self._end - self._offset)
-        self._cold = not _is_at_hand(self._source, self._offset + count - 1)
-        if self._cold:
-            return
         try:
-            self._took(os.sendfile(self._target, self._source, self._offset, count))
-        except BlockingIOError:
-            self._watch()
+            sent = _send_at_hand(self._target, self._source, self._offset, self._end - self._offset)
         except OSError as problem:
             self._failure = problem
+            return
+        self._cold = sent is None
+        if sent:
+            self._took(sent)
+        elif not self._cold:
+            self._watch()
 
     async def _send_from_disk(self) -> None:
         count = min(BLOCK, self._end - self._offset)
@@ -230,6 +225,21 @@ class _Span:
             self._wake_up()
             return
         self._timer = self._loop.call_later(LOOK_S, self._look)
+
+
+def _send_at_hand(target: int, source: int, offset: int, count: int) -> int | None:
+    """Sends of one block what there is room for; how many bytes that is, or None: the disk has to be waited for.
+
+    Raises:
+        OSError: the client has left.
+    """
+    count = min(BLOCK, count)
+    if not _is_at_hand(source, offset + count - 1):
+        return None
+    try:
+        return os.sendfile(target, source, offset, count)
+    except BlockingIOError:
+        return 0
 
 
 async def _send_in_thread(target: int, source: int, offset: int, count: int) -> int:

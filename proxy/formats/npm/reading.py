@@ -7,6 +7,7 @@ versions: publishers send them, and nobody reads them there.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from proxy.formats.npm.names import TARBALL, full_name
 from proxy.rules.addresses import absolute
 from proxy.rules.digests import hex_of_base64, is_hex
 from proxy.rules.instants import parse_instant
+from proxy.rules.nesting import leaving_room
 from proxy.rules.unicode import check_utf8, read_whole
 from storage.decoding import MEMBERS, NOT_JSON, json_decoder
 from storage.records import Asset, Content, PackageRef
@@ -66,12 +68,12 @@ def read_index(ref: PackageRef, answer: UpstreamAnswer) -> UpstreamIndex:
         raise Invalid(f"the registry answered with the type {answer.media_type!r} (a login page?)")
     try:
         check_utf8(answer.body)  # manifests are passed on as they came
-        return read_whole(lambda body: _understood(ref, body, answer.url), answer.body)
+        return read_whole(partial(leaving_room, partial(_understood, ref, answer.url)), answer.body)
     except NOT_JSON as problem:
         raise Invalid(f"the registry answered JSON that is no packument: {problem}") from problem
 
 
-def _understood(ref: PackageRef, body: bytes, base: str) -> UpstreamIndex:
+def _understood(ref: PackageRef, base: str, body: bytes) -> UpstreamIndex:
     found = _read(body, full_name(ref))
     if found.name != full_name(ref):
         raise Invalid(f"the registry answered with the packument of {found.name[:80]!r}")
