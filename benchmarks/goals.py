@@ -237,7 +237,8 @@ class Measured:
         others = self.rounds(goal.row, case, other, goal.metric) if compared else {}
         match goal.kind:
             case Kind.RATIO:
-                values = {key: own[key] / others[key] for key in own if others.get(key)}
+                others = {key: value for key, value in others.items() if value}  # 0: it did nothing
+                values = {key: own[key] / others[key] for key in own if key in others}
             case Kind.ABOVE:
                 values = {key: own[key] - others[key] for key in own if key in others}
             case _:

@@ -248,6 +248,7 @@ def create_app(config: Config, adapters: Adapters = REAL) -> ASGIApp:
             )
             data_plane.finished = finished
             depot.background.start(probes.keep_telling(depot), name="tell")
+            depot.background.start(depot.catalogue.warm(), name="warm the catalogue")
             guard.start()
             async with tls.renewing(pair):
                 yield {

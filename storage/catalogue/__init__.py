@@ -160,6 +160,10 @@ class Catalogue(Protocol):
         """
         ...
 
+    async def warm(self) -> None:
+        """Makes ready for changes, behind the first answers; what hinders it is for those to tell."""
+        ...
+
     async def check(self) -> None:
         """Asks the engine something real.
 

@@ -34,6 +34,15 @@ def test_a_ratio_is_made_within_one_round_and_the_median_counts() -> None:
     assert found.reached
 
 
+def test_a_load_in_which_the_other_answered_nothing_says_nothing_of_it() -> None:
+    rows = [
+        *(row("entrepot", 90, run=n) for n in range(3)),
+        *(row("verdaccio", value, run=n) for n, value in enumerate((0, 0, 3))),
+    ]
+    found = Measured(rows).result(goal(against=BEST))
+    assert (found.values, found.other, found.other_value) == ((30,), "verdaccio", 3)
+
+
 def test_the_same_round_of_another_run_is_another_round() -> None:
     rows = [row("entrepot", 10, run=1), row(STATIC, 100, run=2)]
     assert Measured(rows).result(goal(against=STATIC)).reached is None

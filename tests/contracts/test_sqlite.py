@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from storage.catalogue.engines.sqlite import SqliteCatalogue
 from storage.catalogue.engines.sqlite_transactions import SqliteTransaction
 from storage.catalogue.listings import PackageFilter
 from storage.catalogue.rows import positional
+from storage.errors import StorageUnavailable
 from storage.records import DomainId, RepositoryId
 
 
@@ -154,3 +156,42 @@ async def test_a_page_of_names_is_read_from_an_index_in_its_order(
     )
     assert "SEARCH g USING" in plan
     assert "TEMP B-TREE" not in plan
+
+
+async def test_to_warm_it_reads_every_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    catalogue = SqliteCatalogue(tmp_path / "catalogue.sqlite3")
+    await catalogue.write(make_domain)
+    read: list[str] = []
+    connection = catalogue._scanner()
+    connection.set_trace_callback(read.append)
+    monkeypatch.setattr(catalogue, "_scanner", lambda: connection)
+    await catalogue.warm()
+    await catalogue.close()
+
+    indexes = {f'"{name}"' for name in index_names(tmp_path / "catalogue.sqlite3")}
+    assert '"package_version_by_revision"' in indexes
+    assert all(any(index in sql for sql in read) for index in indexes)
+    assert caplog.messages == []
+
+
+async def test_what_cannot_be_warmed_is_told_and_hinders_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    catalogue = SqliteCatalogue(tmp_path / "catalogue.sqlite3")
+
+    def gone() -> sqlite3.Connection:
+        raise StorageUnavailable("the disk has gone")
+
+    monkeypatch.setattr(catalogue, "_scanner", gone)
+    await catalogue.warm()
+    assert [one.getMessage() for one in caplog.records] == ["catalogue.not_warmed"]
+    await catalogue.write(make_domain)
+    await catalogue.close()
+
+
+def index_names(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'index'")
+        return [name for (name,) in found]

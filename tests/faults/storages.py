@@ -264,6 +264,9 @@ class DisturbedCatalogue:
     def stamp(self) -> int:
         return self._inner.stamp()
 
+    async def warm(self) -> None:
+        await self._inner.warm()
+
     async def check(self) -> None:
         await self._by.before("catalogue.check")
         await self._inner.check()

@@ -199,6 +199,9 @@ class PostgresCatalogue:
             "and let no gc run in between (docs/operating.md)"
         )
 
+    async def warm(self) -> None:
+        """Nothing: the memory is the server's, and it has been running."""
+
     async def check(self) -> None:
         """Reads the schema."""
         async with reachable("read"), self._session(READ.format(READ_S)) as connection:

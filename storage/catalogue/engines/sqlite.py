@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import sqlite3
 import threading
@@ -30,12 +31,14 @@ from storage.catalogue import (
 )
 from storage.catalogue.changes import Changes
 from storage.catalogue.engines.sqlite_transactions import SqliteTransaction, drive, is_damage
+from storage.catalogue.engines.sqlite_warming import warm
 from storage.catalogue.engines.sqlite_watcher import Watcher
 from storage.catalogue.engines.sqlite_writer import Write, Writer
 from storage.catalogue.rows import migrations, refuse_newer, statements
 from storage.errors import StorageUnavailable
 from storage.sealing import Documents
 
+log = logging.getLogger("entrepot.catalogue")
 R = TypeVar("R")
 P = ParamSpec("P")
 
@@ -90,14 +93,18 @@ class SqliteCatalogue:
         """Runs a query of any size in one snapshot, in a thread."""
 
         def work() -> R:
-            connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-            if connection is None:
-                connection = self._connect(query_only=True)
-                self._local.connection = connection
-                self._scan_connections.append(connection)
-            return self._read(connection, query, *values, **named)
+            return self._read(self._scanner(), query, *values, **named)
 
         return await asyncio.get_running_loop().run_in_executor(self._scanners, work)
+
+    def _scanner(self) -> sqlite3.Connection:
+        """The connection of this thread."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._connect(query_only=True)
+            self._local.connection = connection
+            self._scan_connections.append(connection)
+        return connection
 
     async def write(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R:
         """Runs a change and commits it durably."""
@@ -122,6 +129,14 @@ class SqliteCatalogue:
     async def snapshot(self, target: Path) -> None:
         """Copies the file by SQLite's online backup, in one step: no writer waits, none makes it begin again."""
         await asyncio.to_thread(self._copy_to, target)
+
+    async def warm(self) -> None:
+        """Reads the indexes into memory, in a thread."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._scanners, lambda: warm(self._scanner()))
+        except (sqlite3.Error, StorageUnavailable) as problem:
+            log.warning("catalogue.not_warmed", extra={"reason": str(problem)})
 
     async def check(self) -> None:
         """Reads the schema."""
