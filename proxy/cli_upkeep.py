@@ -7,7 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -149,12 +149,11 @@ class _Place:
     async def noted(self) -> AsyncIterator[None]:
         """Keeps the place from time to time, and when the check is interrupted."""
         noting = asyncio.create_task(self._note_now_and_then(), name="note a check's place")
-        try:
+        async with AsyncExitStack() as unless_whole:
+            unless_whole.push_async_callback(self._note)
+            unless_whole.callback(noting.cancel)  # first
             yield
-        except BaseException:
-            noting.cancel()
-            await self._note()
-            raise
+            unless_whole.pop_all()
         noting.cancel()
         await self._catalogue.note(leases.drop, PLACE)
 

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from stores import make_domain
 
 from storage.catalogue import Value, listings
 from storage.catalogue.changes import Changes
+from storage.catalogue.engines import sqlite_warming
 from storage.catalogue.engines.sqlite import SqliteCatalogue
 from storage.catalogue.engines.sqlite_transactions import SqliteTransaction
 from storage.catalogue.listings import PackageFilter
 from storage.catalogue.rows import positional
-from storage.errors import StorageUnavailable
 from storage.records import DomainId, RepositoryId
 
 
@@ -158,16 +158,27 @@ async def test_a_page_of_names_is_read_from_an_index_in_its_order(
     assert "TEMP B-TREE" not in plan
 
 
+async def warmed(
+    catalogue: SqliteCatalogue, monkeypatch: pytest.MonkeyPatch, read: Callable[[str], object]
+) -> None:
+    """Warms it; each statement is told."""
+    connect = catalogue._connect
+
+    def traced(*, query_only: bool = False) -> sqlite3.Connection:
+        connection = connect(query_only=query_only)
+        connection.set_trace_callback(read)
+        return connection
+
+    monkeypatch.setattr(catalogue, "_connect", traced)
+    await catalogue.warm()
+
+
 async def test_to_warm_it_reads_every_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     catalogue = SqliteCatalogue(tmp_path / "catalogue.sqlite3")
-    await catalogue.write(make_domain)
     read: list[str] = []
-    connection = catalogue._scanner()
-    connection.set_trace_callback(read.append)
-    monkeypatch.setattr(catalogue, "_scanner", lambda: connection)
-    await catalogue.warm()
+    await warmed(catalogue, monkeypatch, read.append)
     await catalogue.close()
 
     indexes = {f'"{name}"' for name in index_names(tmp_path / "catalogue.sqlite3")}
@@ -176,16 +187,32 @@ async def test_to_warm_it_reads_every_index(
     assert caplog.messages == []
 
 
+async def test_who_closes_it_does_not_wait_until_it_is_warm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    catalogue = SqliteCatalogue(tmp_path / "catalogue.sqlite3")
+    monkeypatch.setattr(sqlite_warming, "STEPS", 1)
+    read: list[str] = []
+
+    def first(sql: str) -> None:
+        read.append(sql)
+        if "INDEXED BY" in sql:
+            catalogue._closed = True
+
+    await warmed(catalogue, monkeypatch, first)
+    assert sum("INDEXED BY" in sql for sql in read) == 1
+    assert caplog.messages == []
+    catalogue._closed = False
+    await catalogue.close()
+
+
 async def test_what_cannot_be_warmed_is_told_and_hinders_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     catalogue = SqliteCatalogue(tmp_path / "catalogue.sqlite3")
-
-    def gone() -> sqlite3.Connection:
-        raise StorageUnavailable("the disk has gone")
-
-    monkeypatch.setattr(catalogue, "_scanner", gone)
-    await catalogue.warm()
+    with monkeypatch.context() as disk:
+        disk.setattr(catalogue, "_path", tmp_path / "gone" / "catalogue.sqlite3")
+        await catalogue.warm()
     assert [one.getMessage() for one in caplog.records] == ["catalogue.not_warmed"]
     await catalogue.write(make_domain)
     await catalogue.close()

@@ -69,6 +69,8 @@ def read_index(ref: PackageRef, answer: UpstreamAnswer) -> UpstreamIndex:
     try:
         check_utf8(answer.body)  # manifests are passed on as they came
         return read_whole(partial(leaving_room, partial(_understood, ref, answer.url)), answer.body)
+    except RecursionError as problem:
+        raise Invalid("the registry answered JSON that is nested too deeply") from problem
     except NOT_JSON as problem:
         raise Invalid(f"the registry answered JSON that is no packument: {problem}") from problem
 

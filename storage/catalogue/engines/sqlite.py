@@ -14,7 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
@@ -66,11 +66,10 @@ class SqliteCatalogue:
         # One that is there is left alone: a descriptor that is closed takes along the locks of the whole process.
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        try:
+        with ExitStack() as unless_prepared:
+            unless_prepared.callback(os.close, self._lock)
             self._changes = self._prepare()
-        except BaseException:
-            os.close(self._lock)
-            raise
+            unless_prepared.pop_all()
         self._reader = self._connect(query_only=True)
         self._watcher = Watcher(self._connect(query_only=True), self._changes)
         self._scanners = ThreadPoolExecutor(SCANNERS, thread_name_prefix="catalogue-scan")
@@ -93,18 +92,14 @@ class SqliteCatalogue:
         """Runs a query of any size in one snapshot, in a thread."""
 
         def work() -> R:
-            return self._read(self._scanner(), query, *values, **named)
+            connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+            if connection is None:
+                connection = self._connect(query_only=True)
+                self._local.connection = connection
+                self._scan_connections.append(connection)
+            return self._read(connection, query, *values, **named)
 
         return await asyncio.get_running_loop().run_in_executor(self._scanners, work)
-
-    def _scanner(self) -> sqlite3.Connection:
-        """The connection of this thread."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._connect(query_only=True)
-            self._local.connection = connection
-            self._scan_connections.append(connection)
-        return connection
 
     async def write(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> R:
         """Runs a change and commits it durably."""
@@ -131,12 +126,16 @@ class SqliteCatalogue:
         await asyncio.to_thread(self._copy_to, target)
 
     async def warm(self) -> None:
-        """Reads the indexes into memory, in a thread."""
-        loop = asyncio.get_running_loop()
+        """Reads the indexes into memory, in a thread, until it is closed."""
+        await asyncio.get_running_loop().run_in_executor(self._scanners, self._warm)
+
+    def _warm(self) -> None:
         try:
-            await loop.run_in_executor(self._scanners, lambda: warm(self._scanner()))
+            with closing(self._connect(query_only=True)) as connection:
+                warm(connection, lambda: self._closed)
         except (sqlite3.Error, StorageUnavailable) as problem:
-            log.warning("catalogue.not_warmed", extra={"reason": str(problem)})
+            if not self._closed:
+                log.warning("catalogue.not_warmed", extra={"reason": str(problem)})
 
     async def check(self) -> None:
         """Reads the schema."""
@@ -235,14 +234,14 @@ class SqliteCatalogue:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
             changes = Changes(self._path.with_name("catalogue.changes"))
-            changes.begin()
-            try:
-                self._migrate()
-            except BaseException:
-                changes.end()
-                changes.close()
-                raise
-            changes.end()
+            with ExitStack() as unless_migrated:
+                unless_migrated.callback(changes.close)
+                changes.begin()
+                try:
+                    self._migrate()
+                finally:
+                    changes.end()
+                unless_migrated.pop_all()
         except OSError as problem:
             raise StorageUnavailable(f"the catalogue cannot be opened: {problem}") from problem
         finally:

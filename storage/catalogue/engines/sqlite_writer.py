@@ -20,7 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -202,15 +202,14 @@ class Writer:
         outcomes = turn.outcomes
         if outcomes is None:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
-        try:
+        with ExitStack() as unless_committed:
+            unless_committed.callback(self._give_up)
             if outcomes is None:
                 self._begin(turn.writes)
                 outcomes = [self._run(write) for write in turn.writes]
             self._changes.begin(told_of(self._raised, MAX_TOLD))
             self._opened.execute("COMMIT")
-        except BaseException:
-            self._give_up()
-            raise
+            unless_committed.pop_all()
         self._changes.end()
         self._left = (self._changes.ended(), self._version)
         fcntl.flock(self._lock, fcntl.LOCK_UN)
